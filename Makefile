@@ -1,0 +1,85 @@
+# SPDX-License-Identifier: Apache-2.0
+# Every command of the project. `make help` lists them; each target sets up what it needs, once.
+
+PYTHON ?= $(shell for p in python3 python3.14 python3.13 python3.12 python3.11; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; break; }; done)
+VENV   := .venv
+PY     := $(VENV)/bin/python
+STAMPS := build/stamps
+PYTEST := $(PY) -m pytest
+TESTS  ?=
+ARGS   ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help deps venv vendor build debug demo test test-long test-root bench lint annotate clean distclean sdist wheel
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+# --- set-up: each step once, again only when its description changes (stamps lie in what they describe) ---
+
+$(STAMPS)/deps: scripts/deps.sh
+	@PYTHON="$(PYTHON)" bash scripts/deps.sh
+	@mkdir -p $(@D) && touch $@
+
+$(VENV)/.installed: pyproject.toml scripts/venv.sh $(STAMPS)/deps
+	@PYTHON="$(PYTHON)" bash scripts/venv.sh $(VENV)
+	@mkdir -p $(@D) && touch $@
+
+$(STAMPS)/vendor: scripts/vendor.py $(wildcard vendor/*/manifest.toml) $(VENV)/.installed
+	@$(PY) scripts/vendor.py
+	@mkdir -p $(@D) && touch $@
+
+# The entry of this tree in the venv, and the tapio-fast command; made again when their description changes.
+$(VENV)/.editable: pyproject.toml setup.py $(STAMPS)/vendor
+	@TAPIO_FAST_REGISTER_ONLY=1 $(PY) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@mkdir -p $(@D) && touch $@
+
+deps: $(STAMPS)/deps ## Install the Debian packages needed (as root; else names them)
+venv: $(VENV)/.installed ## Make .venv with everything to build and test
+vendor: $(STAMPS)/vendor ## Fetch and verify the third-party sources
+
+# --- building ---
+
+build: $(VENV)/.editable ## Build in place (seconds when little has changed)
+	@$(PY) scripts/native.py inplace
+
+debug: $(VENV)/.editable ## Build in place with asserts, symbols and all Cython checks
+	@TAPIO_FAST_DEBUG=1 $(PY) scripts/native.py inplace
+
+sdist: $(VENV)/.installed ## Make the source archive (carries the vendored sources) in dist/
+	@$(PY) -m build --sdist
+
+wheel: $(VENV)/.installed ## Make the abi3 wheel in dist/
+	@$(PY) -m build --wheel
+
+clean: ## Remove what was built (keeps .venv and the vendored sources)
+	@rm -rf build dist *.egg-info tapio_fast/_core/*.so .pytest_cache .mypy_cache .benchmarks
+	@find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +
+
+distclean: clean ## Remove .venv and the vendored sources too
+	@rm -rf $(VENV) vendor/*/src .hypothesis
+
+# --- using and testing ---
+
+demo: build ## From nothing to a first look: set up, build, run the demo
+	@$(PY) -m tapio_fast.demo $(ARGS)
+
+test: build ## Run the tests (tier 1, under 25 minutes); TESTS= and ARGS= narrow it
+	@TAPIO_FAST_TIER=1 $(PYTEST) -m "not slow" $(ARGS) $(TESTS)
+
+test-long: build ## Run the tests with big inputs, and the slow ones
+	@TAPIO_FAST_TIER=2 $(PYTEST) $(ARGS) $(TESTS)
+
+test-root: build ## Run only the tests that need root or a live kernel
+	@$(PYTEST) -m "root or live" $(ARGS) $(TESTS)
+
+bench: build ## Run the benchmarks
+	@$(PY) -m tapio_fast.bench $(ARGS)
+
+lint: build ## Check style and types
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+annotate: $(STAMPS)/vendor ## Write Cython's annotated HTML to build/annotate
+	@$(PY) scripts/native.py annotate

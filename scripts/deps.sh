@@ -1,0 +1,51 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: Apache-2.0
+# Install the Debian packages that building and testing need; without root or apt, say exactly which are missing.
+set -euo pipefail
+
+fail() { echo "deps: $*" >&2; exit 1; }
+
+for candidate in "${PYTHON:-}" python3 python3.14 python3.13 python3.12 python3.11; do
+    [ -n "$candidate" ] || continue
+    if command -v "$candidate" >/dev/null 2>&1 &&
+        "$candidate" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
+        python=$candidate
+        break
+    fi
+done
+missing=()
+need() { command -v "$1" >/dev/null 2>&1 || missing+=("$2"); }
+
+need gcc gcc
+need make make
+need ar binutils
+need nm binutils
+need readelf binutils
+need ip iproute2
+need apt-get apt        # fetches the vendored sources
+[ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
+[ -e /usr/include/linux/bpf.h ] || missing+=(linux-libc-dev)
+if [ -z "${python:-}" ]; then
+    missing+=(python3 python3-venv python3-dev)
+else
+    "$python" -c 'import ensurepip, venv' 2>/dev/null || missing+=(python3-venv)
+    "$python" -c 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null ||
+        missing+=(python3-dev)
+fi
+
+if [ ${#missing[@]} -eq 0 ]; then
+    echo "deps: all there (python: $python)"
+    exit 0
+fi
+mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+command -v apt-get >/dev/null 2>&1 ||
+    fail "these are missing and this machine has no apt-get to install them: ${missing[*]} (Debian's names)"
+[ "$(id -u)" -eq 0 ] || fail "these Debian packages are missing; as root run: apt-get install ${missing[*]}"
+echo "deps: installing ${missing[*]}"
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+export DEBIAN_FRONTEND=noninteractive
+if ! { apt-get update -q && apt-get install -q -y --no-install-recommends "${missing[@]}"; } >"$log" 2>&1 </dev/null; then
+    tail -n 20 "$log" >&2
+    fail "apt-get could not install ${missing[*]}: its last words are above"
+fi
