@@ -1,0 +1,125 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* What the kernel side and user space share besides records: ledger cells, per-CPU and per-ring state, settings, rules. All of it
+ * lies in mmapable ARRAY maps, so that user space needs no bpf(2) at run time. Names of maps are in tf_maps.bpf.h. */
+#ifndef TF_SHARED_H
+#define TF_SHARED_H
+
+#include "tf_kinds.h"
+
+/* Ledger: one cell per (cpu, kind) at index cpu * TF_KIND_MAX + kind of map tf_ledger. Only grows.
+ * seen == sum of all that follow up to TF_L_K_AGGREGATED. */
+enum tf_ledger_index {
+	TF_L_SEEN, TF_L_SUBMITTED, TF_L_K_FILTERED, TF_L_K_THROTTLED, TF_L_K_SAMPLED, TF_L_K_RING_FULL, TF_L_K_FAULT,
+	TF_L_K_TOO_BIG, TF_L_K_MAP_FULL, TF_L_K_BUSY, TF_L_K_AGGREGATED,
+	TF_L_KERNEL_COUNT, /* user space goes on with its own causes below; they never live in the map */
+	TF_L_CONSUMED = 16, TF_L_U_BAD, TF_L_U_FILTERED, TF_L_U_SAMPLED, TF_L_ROUTED, TF_L_COUNT,
+};
+struct tf_ledger_cell {
+	__u64 c[16];             /* count: by tf_ledger_index; padded to two cache lines */
+};
+
+/* Per CPU, map tf_cpus: written by the kernel only. */
+struct tf_cpu_state {
+	__u64 seq[TF_LANES];     /* count: last seq taken, per lane */
+	__u64 self_skipped;      /* count: hooks run by our own process, not counted as seen */
+	__u64 follow_full;       /* count: processes that could not join the followed set */
+	__u64 wakeups;           /* count: forced wake-ups sent */
+	__u64 slot_claims;       /* count: scratch slots taken */
+	__u64 _pad[2];
+};
+
+/* Per ring, map tf_lanes, index ring * TF_LANES + lane. read_pos is written by user space, the rest by both. */
+struct tf_lane_state {
+	__u64 read_pos;          /* bytes: read cursor, copied here after each pass (the published cursor may lag behind it) */
+	__u64 watermark;         /* bytes: unread fill at which one wake-up is forced */
+	__u64 wake_pending;      /* bool: a wake-up is on its way; user space clears it before it drains */
+	__u64 _pad[5];
+};
+
+/* Map tf_settings, one entry: what changes at run time. */
+struct tf_settings {
+	__u32 gen;               /* count: current rule generation; slot gen & 3 of tf_rules and tf_rule_sets */
+	__u32 _pad0;
+	__u64 throttle_rate;     /* records/s a cgroup may send; 0 = no throttle */
+	__u64 throttle_burst;    /* records: depth of the bucket */
+	__u64 _pad[5];
+};
+
+#define TF_RULE_SLOTS 4
+enum tf_rule_flag {
+	TF_R_PIDS        = 1 << 0, /* subject's pid must be in table TF_T_PID */
+	TF_R_NOT_PIDS    = 1 << 1, /* ... must not be in TF_T_NOT_PID */
+	TF_R_CGROUPS     = 1 << 2, /* subject's cgroup_id must be in TF_T_CGROUP */
+	TF_R_NOT_CGROUPS = 1 << 3,
+	TF_R_DESCENDANTS = 1 << 4, /* subject must be in map tf_follow (roots are put there by user space) */
+};
+enum tf_rule_table { TF_T_PID, TF_T_NOT_PID, TF_T_CGROUP, TF_T_NOT_CGROUP };
+
+/* Map tf_rules, slot gen & 3. meta kinds are never masked or filtered. */
+struct tf_rule_slot {
+	__u64 kind_mask[TF_KIND_MAX / 64]; /* bits: 1 = wanted */
+	__u32 flags;             /* bits: tf_rule_flag */
+	__u32 gen;               /* count: generation in this slot */
+	__u32 follow_set;        /* count: set of roots that TF_R_DESCENDANTS means (same roots, same number) */
+	__u32 _pad0;
+	__u64 _pad[2];
+};
+/* Value of map tf_follow, by thread group id. Two sets, so that a process of both the old and the new roots is missed by neither. */
+struct tf_followed {
+	__u64 start_ns;          /* ns: start of the process: a reused id is not followed; 0 = any (synthetic processes) */
+	__u32 set[2];            /* count: rule slots' follow_set that it belongs to, at follow_set & 1 */
+};
+/* Value of map tf_buckets, by cgroup id: a token bucket kept as the time at which it will be full again. */
+struct tf_bucket {
+	__u64 full_ns;           /* ns: CLOCK_BOOTTIME */
+	__u64 refused;           /* count: records throttled */
+};
+/* Key of a slot's one exact-match set (inner hash of tf_rule_sets). */
+struct tf_set_key {
+	__u64 value;
+	__u32 table;             /* enum: tf_rule_table */
+	__u32 _pad0;
+};
+
+/* Map tf_rates, index kind: threshold and weight in one word, so that a record sees both of one change or neither. */
+#define TF_RATE(threshold, weight_bits) (((__u64)(threshold) << 32) | (__u32)(weight_bits))
+#define TF_RATE_ALL 0xffffffffu /* threshold: keep every record */
+#define TF_WEIGHT_ONE 0x3f800000u /* 1.0f */
+
+/* Set in .rodata of every object before load (`const volatile struct tf_consts tf_consts`). */
+struct tf_consts {
+	__u64 seed;              /* key of the sampling hash and of socket cookies */
+	__u32 self_tgid;         /* id: our own process, host pid namespace; its hooks are skipped */
+	__u32 ncpu;              /* count: possible CPUs; bound of every per-CPU index */
+	__u32 nrings;            /* count: rings per lane; power of two or ncpu; ring = cpu % nrings */
+	__u32 args_max;          /* bytes: argv kept per exec, at most TF_ARGS_CAP */
+	__u32 path_max;          /* bytes: path kept, at most TF_PATH_CAP */
+	__u32 own_netns_only;    /* id: 0 = all; else only sockets of this network namespace (tests) */
+};
+
+#define TF_ARGS_CAP 4096
+#define TF_PATH_CAP 4096
+#define TF_TAIL_CAP (TF_ARGS_CAP + 2 * TF_PATH_CAP)
+#define TF_RECORD_CAP (184 + TF_TAIL_CAP) /* longest record a ring may hold: longer is bad */
+
+/* Scratch slots for rows with text: map tf_slots, index cpu * TF_SLOTS + i. */
+#define TF_SLOTS 4
+struct tf_slot {
+	__u64 busy;              /* bool: claimed by compare and swap */
+	__u8  data[TF_RECORD_CAP + TF_PATH_CAP + 8]; /* row, then text; the surplus keeps the verifier's bounds simple */
+};
+
+/* Argument and answer of the load generator (SEC("syscall")), in and out. */
+struct tf_synth_args {
+	__u32 count;             /* in: records to try, at most 65536 a call */
+	__u32 kind;              /* in: tf_kind: CPU_USAGE (bulk, 120), CPU_LOAD (critical, 120), NETWORK_CONNECT (184), PROCESS_EXEC (text) */
+	__u32 text_len;          /* in: PROCESS_EXEC: bytes of args */
+	__u32 stop_on_full;      /* in: bool: stop at the first refused reserve */
+	__u64 first;             /* in: number of the first record; fields are made from it */
+	__u64 tried;             /* out: admissions asked for: the generator's own count, independent of the ledger */
+	__u64 sent;              /* out: submits that succeeded */
+	__u32 cpu;               /* out: processor it ran on */
+	__u32 _pad0;
+};
+
+#endif
