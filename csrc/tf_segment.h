@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tf_segment: the raw store, first form (version 0): a directory of append-only segments of zstd blocks; a block holds whole epochs.
+ * Writer: one per store (lock file), one thread. Reader: any number, one thread each; sees what was complete when it looked. */
+#ifndef TF_SEGMENT_H
+#define TF_SEGMENT_H
+
+#include "tf_batch.h"
+#include "tf_codec.h"
+
+#define TF_BLOCK_RAW_CAP (64u << 20)    /* bytes: a block never decodes to more; checked before memory is taken */
+
+struct tf_segment_writer;
+struct tf_writer_opts {
+	uint32_t block_rows;            /* a block is closed at this many rows; 0 = 16384 */
+	uint32_t block_ms;              /* or this long after its first epoch; 0 = 1000 */
+	uint32_t sync_ms;               /* fdatasync at least this often while there is data; 0 = 1000 */
+	uint64_t sync_bytes;            /* or after this many bytes; 0 = 8 MiB */
+	uint64_t segment_bytes;         /* rotate at; 0 = 256 MiB */
+	int level;                      /* zstd; 0 = 1 */
+};
+struct tf_writer_stats {
+	uint64_t epochs, rows, blocks, segments;    /* written */
+	uint64_t buffered_rows;                     /* in the open block */
+	uint64_t raw_bytes, bytes;                  /* rows and text; on disk */
+	uint64_t lost_io, lost_enospc, lost_memory; /* rows; appended == rows + buffered_rows + these three */
+	uint64_t sync_failures;                     /* failed fdatasync; each ended its segment, what it had not confirmed was written again */
+	uint64_t last_errno;                        /* of the last failure, 0 = none */
+};
+/* dir_fd: an open directory, checked by the caller (owner, mode); kept as a dup. o NULL = defaults.
+ * 0, -EWOULDBLOCK (locked), -ELOOP (LOCK is a link or no file), -errno. */
+int tf_segment_writer_open(int dir_fd, const struct tf_writer_opts *o, struct tf_segment_writer **out);
+/* One epoch = one batch; its rows are copied or written before it returns.
+ * A batch above 8 MiB comes back in parts of the same epoch id.
+ * 0; -ECHILD in a forked child; -errno: rows were counted lost by cause, the next append may work again. */
+int tf_segment_writer_append(struct tf_segment_writer *w, const struct tf_batch *b);
+int tf_segment_writer_tick(struct tf_segment_writer *w, uint64_t now_boot_ns);  /* time-driven close of block and sync */
+int tf_segment_writer_flush(struct tf_segment_writer *w, bool sync);
+void tf_segment_writer_stats(const struct tf_segment_writer *w, struct tf_writer_stats *out);   /* any thread: relaxed counters */
+/* In a forked child: closes its descriptors, so that the parent's lock ends with the parent's close. Frees nothing. */
+void tf_segment_writer_forget(struct tf_segment_writer *w);
+int tf_segment_writer_close(struct tf_segment_writer *w);       /* flush, sync, unlock, free; NULL is fine */
+
+struct tf_segment_reader;
+struct tf_reader_stats {
+	uint64_t segments, blocks, epochs, rows;    /* read so far */
+	uint64_t corrupt_blocks, lost_rows;         /* damaged and passed over; rows as the good header said */
+	uint64_t unknown_rows;                      /* of domains or row sizes this build does not know */
+	uint64_t torn_bytes;                        /* incomplete end of a segment: of the newest one, a block that is being written */
+	uint64_t foreign;                           /* files with a segment's name that are none: another format, link, FIFO; never followed */
+};
+int tf_segment_reader_open(int dir_fd, struct tf_segment_reader **out);     /* 0, -ENOENT no segment, -EBADMSG none that this version can read, -errno */
+/* What next() shall give; before the first next(). */
+struct tf_reader_select {
+	uint32_t domains;               /* bits: 1 << domain; 0 = all */
+	int64_t since_ns, until_ns;     /* ns, Unix time: rows in [since, until); both 0 = all */
+	bool whole_epochs;              /* an epoch that has a row in the range comes whole (replay) */
+};
+void tf_segment_reader_select(struct tf_segment_reader *r, const struct tf_reader_select *s);
+/* boot_id and run_id of the oldest segment that is ours. */
+void tf_segment_reader_ids(const struct tf_segment_reader *r, uint8_t boot_id[16], uint64_t *run_id);
+/* 1 = one epoch in *out, 0 = end, -errno (-ENOMEM: the same epoch again when the pool has room).
+ * Damage is passed over and counted. */
+int tf_segment_reader_next(struct tf_segment_reader *r, struct tf_pool *pool, struct tf_batch **out);
+/* The header of the next frame, without reading its rows: 1, 0 = end, -errno. Not to be mixed with next(). */
+struct tf_frame_info {
+	uint64_t segment, frame_no, bytes;          /* number of the segment; bytes of the frame */
+	uint64_t rows, domain_rows[TF_TYPE_MAX];
+	uint64_t n_epochs, first_epoch, last_epoch;
+	int64_t unix_min, unix_max;                 /* ns; min > max when there are no rows */
+	uint8_t boot_id[16];
+	uint64_t run_id;
+};
+int tf_segment_reader_frame(struct tf_segment_reader *r, struct tf_frame_info *out);
+void tf_segment_reader_stats(const struct tf_segment_reader *r, struct tf_reader_stats *out);
+void tf_segment_reader_close(struct tf_segment_reader *r);
+
+#endif
