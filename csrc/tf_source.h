@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tf_source: where a pump reads from. A source either shows rings (kernel, synthetic, in memory) or makes batches itself (replay).
+ * The pump is its only reader; close is called once, after the pump's thread has ended. */
+#ifndef TF_SOURCE_H
+#define TF_SOURCE_H
+
+#include "tf_batch.h"
+#include "tf_ring.h"
+
+struct tf_source {
+	const char *name;               /* "kernel", "memory", "store" */
+	void *self;
+	/* Rings, or NULL for a source that makes batches. */
+	struct tf_ring *rings;          /* [nrings * TF_LANES] */
+	uint32_t nrings, ncpu;
+	const int *ring_fds;            /* same index; to be polled, or NULL */
+	struct tf_ledger_cell *ledger;  /* [ncpu * TF_KIND_MAX]; NULL = none */
+	struct tf_cpu_state *cpus;      /* [ncpu]; NULL = none */
+	struct tf_lane_state *lanes;    /* [nrings * TF_LANES]; NULL = none */
+	struct tf_settings *settings;   /* NULL = none */
+	uint64_t run_id;                /* ns */
+	uint8_t boot_id[16];
+	/* Called by the pump's thread before each pass until it returns 0: work at start that must be paced by draining (the SNAPSHOT
+	 * iterators: reads one chunk). 1 = call again after the pass, 0 = done, -errno = failed (reported, collection goes on). NULL = none. */
+	int (*step)(void *self);
+	/* Replay: next batch (its own reference) or 0 at the end; 1 = got one; -errno. NULL for sources with rings. */
+	int (*next)(void *self, struct tf_pool *pool, struct tf_batch **out);
+	void (*close)(void *self);      /* NULL = nothing to close */
+};
+
+#endif
