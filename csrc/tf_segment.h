@@ -11,7 +11,7 @@
 
 struct tf_segment_writer;
 struct tf_writer_opts {
-	uint32_t block_rows;            /* a block is closed at this many rows; 0 = 16384 */
+	uint32_t block_rows;            /* a block is closed at this many rows; 0 = 8192: a full epoch fills one, and then nothing is copied to wait */
 	uint32_t block_ms;              /* or this long after its first epoch; 0 = 1000 */
 	uint32_t sync_ms;               /* fdatasync at least this often while there is data; 0 = 1000 */
 	uint64_t sync_bytes;            /* or after this many bytes; 0 = 8 MiB */

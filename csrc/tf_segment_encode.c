@@ -49,18 +49,9 @@ static ssize_t encode_epochs(struct tf_seg_block *b, const struct tf_frame_domai
 	return tf_codec_encode_bytes(b->codec, b->gather, len, dst, cap);
 }
 
-static void time_range(const struct tf_held_epoch *e, const uint32_t row_size[TF_TYPE_MAX], struct tf_frame_head *h)
+static void widen_range(const struct tf_held_epoch *e, struct tf_frame_head *h)
 {
-	uint64_t lo = UINT64_MAX, hi = 0;
-	for (int d = 0; d < TF_TYPE_MAX; d++) {
-		const uint8_t *row = e->dom[d].rows;
-		for (uint32_t i = 0; i < e->dom[d].n; i++, row += row_size[d]) {
-			uint64_t ts;
-			memcpy(&ts, row, sizeof(ts));
-			lo = ts < lo ? ts : lo;
-			hi = ts > hi ? ts : hi;
-		}
-	}
+	const uint64_t lo = e->ts_min, hi = e->ts_max;
 	if (lo > hi)
 		return;
 	int64_t first = (int64_t)(lo + (uint64_t)e->line.wall_offset_ns), last = (int64_t)(hi + (uint64_t)e->line.wall_offset_ns);
@@ -78,7 +69,7 @@ static void head_of_block(const struct tf_seg_block *b, struct tf_frame_head *h,
 		.first_epoch = b->held[0].line.epoch, .last_epoch = b->held[b->n_held - 1].line.epoch,
 	};
 	for (uint32_t e = 0; e < b->n_held; e++)
-		time_range(&b->held[e], b->row_size, h);
+		widen_range(&b->held[e], h);
 }
 
 /* Which domains the block has, and how many bytes a frame of it takes at most. */

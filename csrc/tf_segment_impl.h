@@ -119,6 +119,7 @@ struct tf_held_rows {
 };
 struct tf_held_epoch {
 	struct tf_epoch_line line;
+	uint64_t ts_min, ts_max;     /* of its rows; min > max when there are none */
 	uint64_t loss[TF_L_COUNT];
 	struct tf_held_rows dom[TF_TYPE_MAX];
 };

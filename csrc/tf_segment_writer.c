@@ -80,7 +80,7 @@ static int start(struct tf_segment_writer *w)
 
 static void defaults(struct tf_writer_opts *o)
 {
-	o->block_rows = o->block_rows ? o->block_rows : 16384;
+	o->block_rows = o->block_rows ? o->block_rows : 8192;
 	o->block_ms = o->block_ms ? o->block_ms : 1000;
 	o->sync_ms = o->sync_ms ? o->sync_ms : 1000;
 	o->sync_bytes = o->sync_bytes && o->sync_bytes < SYNC_BYTES_MAX ? o->sync_bytes : SYNC_BYTES_MAX;
@@ -208,6 +208,21 @@ static size_t raw_size(const struct tf_batch *b)
 	return raw;
 }
 
+/* Now, while the rows are still in the cache: at the close of the block this walk would fetch all of them again. */
+static void time_range(const struct tf_rows *r, struct tf_held_epoch *h)
+{
+	const uint8_t *row = r->rows;
+	uint64_t lo = h->ts_min, hi = h->ts_max;
+	for (uint32_t i = 0; i < r->n; i++, row += r->row_size) {
+		uint64_t ts;
+		memcpy(&ts, row, sizeof(ts));
+		lo = ts < lo ? ts : lo;
+		hi = ts > hi ? ts : hi;
+	}
+	h->ts_min = lo;
+	h->ts_max = hi;
+}
+
 static void hold(struct tf_segment_writer *w, const struct tf_batch *b, size_t raw, uint64_t now)
 {
 	struct tf_held_epoch *h = &w->b.held[w->b.n_held];
@@ -218,9 +233,12 @@ static void hold(struct tf_segment_writer *w, const struct tf_batch *b, size_t r
 	}
 	h->line = (struct tf_epoch_line){ b->epoch, b->watermark_ns, b->wall_offset_ns };
 	memcpy(h->loss, b->loss, sizeof(h->loss));
+	h->ts_min = UINT64_MAX;
+	h->ts_max = 0;
 	for (int d = 0; d < TF_TYPE_MAX; d++) {
 		const struct tf_rows *r = &b->dom[d];
 		h->dom[d] = (struct tf_held_rows){ r->rows, r->text, r->n, r->text_len };
+		time_range(r, h);
 		if (r->n || r->text_len)
 			w->b.row_size[d] = r->row_size;
 		w->b.rows += r->n;

@@ -1,0 +1,239 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* The one gate: own process -> seen -> kind mask -> pushed-down filter -> throttle -> sample. Every record of every program, the load
+ * generator's too, passes it; every refusal is counted by cause. Domain files call it and never grow a gate of their own. */
+#ifndef TF_ADMIT_BPF_H
+#define TF_ADMIT_BPF_H
+
+#include "tf_maps.bpf.h"
+
+/* Who a record is about, as far as rules need to know. */
+struct tf_who {
+	__u64 cgroup_id;
+	__u64 start_ns;
+	__u64 followed;          /* two follow sets (low, high word) that a socket's owner was in: it may be gone by now; 0 = none */
+	__u32 pid;
+};
+
+/* What the gate decided and what emit needs; lives on the program's stack. */
+struct tf_gate {
+	struct tf_cpu_state *state;
+	struct tf_ledger_cell *cell;
+	void *ring;
+	__u64 seq;
+	__u64 now_ns;            /* 0 = not asked yet */
+	__u32 cpu;
+	__u32 kind;
+	__u32 gen;
+	__u32 weight;            /* bits of a float */
+};
+
+/* Folded to constants: callers pass a constant kind. */
+static __always_inline __u32 tf_kind_lane(__u32 kind)
+{
+#define TF_X(name, type, subtype, text, lane, severity) case TF_K_##name: return lane;
+	switch (kind) { TF_KINDS(TF_X) }
+#undef TF_X
+	return TF_BULK;
+}
+
+static __always_inline __u32 tf_kind_type(__u32 kind)
+{
+#define TF_X(name, type, subtype, text, lane, severity) case TF_K_##name: return type;
+	switch (kind) { TF_KINDS(TF_X) }
+#undef TF_X
+	return TF_UNKNOWN;
+}
+
+static __always_inline __u32 tf_kind_subtype(__u32 kind)
+{
+#define TF_X(name, type, subtype, text, lane, severity) case TF_K_##name: return subtype;
+	switch (kind) { TF_KINDS(TF_X) }
+#undef TF_X
+	return 0;
+}
+
+static __always_inline __u64 tf_now(struct tf_gate *g)
+{
+	if (!g->now_ns)
+		g->now_ns = bpf_ktime_get_boot_ns();
+	return g->now_ns;
+}
+
+/* splitmix64's finalizer: every output bit depends on every input bit. */
+static __always_inline __u64 tf_mix(__u64 x)
+{
+	x += 0x9e3779b97f4a7c15ull;
+	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
+	x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
+	return x ^ (x >> 31);
+}
+
+static __always_inline __u32 tf_ring_index(__u32 cpu)
+{
+	/* The usual case costs no division: the constants are known to the verifier, which drops the other branch. */
+	return tf_consts.nrings == tf_consts.ncpu ? cpu : cpu % (tf_consts.nrings ?: 1);
+}
+
+static __always_inline void *tf_find_ring(__u32 cpu, __u32 lane)
+{
+	__u32 index = tf_ring_index(cpu);
+
+	return lane == TF_CRITICAL ? bpf_map_lookup_elem(&tf_rings_crit, &index) : bpf_map_lookup_elem(&tf_rings_bulk, &index);
+}
+
+/* Bytes that nobody has read yet. The published position may lag behind the read one (durability), so the kernel's own count of
+ * available data would overstate it. */
+static __always_inline __u64 tf_ring_unread(void *ring, __u32 cpu, __u32 lane, struct tf_lane_state **state)
+{
+	__u32 index = tf_ring_index(cpu) * TF_LANES + lane;
+
+	*state = bpf_map_lookup_elem(&tf_lanes, &index);
+	if (!*state)
+		return 0;
+	return bpf_ringbuf_query(ring, BPF_RB_PROD_POS) - *(volatile __u64 *)&(*state)->read_pos;
+}
+
+static __always_inline bool tf_in_set(void *set, __u64 value, __u32 table)
+{
+	struct tf_set_key key = { .value = value, .table = table };
+
+	return set && bpf_map_lookup_elem(set, &key);
+}
+
+static __always_inline bool tf_is_followed(__u32 pid, __u64 start_ns, __u32 set)
+{
+	struct tf_followed *f = bpf_map_lookup_elem(&tf_follow, &pid);
+
+	return f && (!f->start_ns || f->start_ns == start_ns) && f->set[set & 1] == set;
+}
+
+/* Judges a subject by the filter pushed down into this rule slot. Global and of plain numbers, like tf_throttle_allows: the verifier
+ * checks such a function once, not at every place and in every state it is called from (loading takes a third of the time). */
+__noinline bool tf_rules_allow(__u32 slot, __u32 pid, __u64 start_ns, __u64 cgroup_id, __u64 followed)
+{
+	struct tf_rule_slot *rules = bpf_map_lookup_elem(&tf_rules, &slot);
+	void *set = bpf_map_lookup_elem(&tf_rule_sets, &slot);
+	__u32 flags;
+
+	if (!rules)
+		return false;
+	flags = rules->flags;
+	if ((flags & TF_R_PIDS) && !tf_in_set(set, pid, TF_T_PID))
+		return false;
+	if ((flags & TF_R_NOT_PIDS) && tf_in_set(set, pid, TF_T_NOT_PID))
+		return false;
+	if ((flags & TF_R_CGROUPS) && !tf_in_set(set, cgroup_id, TF_T_CGROUP))
+		return false;
+	if ((flags & TF_R_NOT_CGROUPS) && tf_in_set(set, cgroup_id, TF_T_NOT_CGROUP))
+		return false;
+	return !(flags & TF_R_DESCENDANTS) || tf_is_followed(pid, start_ns, rules->follow_set) ||
+	       (__u32)(rules->follow_set & 1 ? followed >> 32 : followed) == rules->follow_set;
+}
+
+/* Takes a token of the cgroup's bucket. The bucket is one word, the time at which it will be full again: add the price of a record,
+ * and give it back when that time lies further ahead than the whole depth. */
+static __always_inline bool tf_take_token(__u64 cgroup_id, __u64 now, __u64 rate, __u64 burst)
+{
+	struct tf_bucket *b = bpf_map_lookup_elem(&tf_buckets, &cgroup_id);
+	__u64 price = 1000000000ull / rate, depth = price * (burst ?: 1), full;
+
+	if (!b) {
+		struct tf_bucket fresh = { .full_ns = now };
+
+		bpf_map_update_elem(&tf_buckets, &cgroup_id, &fresh, BPF_NOEXIST);
+		b = bpf_map_lookup_elem(&tf_buckets, &cgroup_id);
+		if (!b)
+			return true; /* no memory for a bucket: an unlimited record is better than a lost one */
+	}
+	full = *(volatile __u64 *)&b->full_ns;
+	if (full < now)
+		(void)tf_swap_if(&b->full_ns, full, now); /* loser: another CPU has just refilled it */
+	full = tf_fetch_add(&b->full_ns, price);
+	if ((__s64)(full + price - now) <= (__s64)depth)
+		return true;
+	tf_add(&b->full_ns, -price);
+	tf_add(&b->refused, 1);
+	return false;
+}
+
+/* The critical lane is throttled only while it is more than half full. */
+__noinline bool tf_throttle_allows(__u32 cpu, __u32 lane, __u64 cgroup_id, __u64 now)
+{
+	struct tf_settings *settings;
+	struct tf_lane_state *state;
+	__u32 zero = 0;
+	__u64 rate;
+	void *ring;
+
+	settings = bpf_map_lookup_elem(&tf_settings, &zero);
+	rate = settings ? *(volatile __u64 *)&settings->throttle_rate : 0;
+	if (!rate)
+		return true;
+	if (lane == TF_CRITICAL) {
+		ring = tf_find_ring(cpu, TF_CRITICAL);
+		if (!ring || tf_ring_unread(ring, cpu, TF_CRITICAL, &state) <= bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 2)
+			return true;
+	}
+	return tf_take_token(cgroup_id, now, rate, settings->throttle_burst);
+}
+
+/* The fate hangs on a count and a key only: no helper call, and a run with the same seed repeats. */
+static __always_inline bool tf_sample_keeps(struct tf_gate *g, __u32 kind, __u64 seen)
+{
+	__u64 *rate = bpf_map_lookup_elem(&tf_rates, &kind);
+	__u64 word = rate ? *(volatile __u64 *)rate : TF_RATE(TF_RATE_ALL, TF_WEIGHT_ONE);
+	__u32 threshold = word >> 32;
+
+	g->weight = (__u32)word;
+	if (threshold == TF_RATE_ALL)
+		return true;
+	return (__u32)(tf_mix(tf_consts.seed ^ tf_mix(seen ^ ((__u64)g->cpu << 40) ^ ((__u64)kind << 56))) >> 32) < threshold;
+}
+
+/* Always false, so that a refusal is one line. */
+static __always_inline bool tf_count(struct tf_gate *g, const __u32 cause)
+{
+	tf_add(&g->cell->c[cause], 1);
+	return false;
+}
+
+/* True: the caller must now emit (tf_emit.bpf.h), which counts the rest. False: counted, go home. */
+static __always_inline bool tf_admit(struct tf_gate *g, const struct tf_who *who, const __u32 kind)
+{
+	const bool meta = tf_kind_type(kind) == TF_META;
+	__u32 zero = 0, slot, index;
+	struct tf_settings *settings;
+	struct tf_rule_slot *rules;
+	__u64 seen;
+
+	g->cpu = bpf_get_smp_processor_id();
+	g->kind = kind;
+	g->now_ns = 0;
+	g->weight = TF_WEIGHT_ONE;
+	g->state = bpf_map_lookup_elem(&tf_cpus, &g->cpu);
+	index = g->cpu * TF_KIND_MAX + kind;
+	g->cell = bpf_map_lookup_elem(&tf_ledger, &index);
+	settings = bpf_map_lookup_elem(&tf_settings, &zero);
+	if (!g->state || !g->cell || !settings)
+		return false; /* cannot happen: the maps have an entry for every possible CPU */
+	if (!meta && tf_consts.self_tgid && who->pid == tf_consts.self_tgid) {
+		tf_add(&g->state->self_skipped, 1);
+		return false;
+	}
+	seen = tf_fetch_add(&g->cell->c[TF_L_SEEN], 1);
+	g->gen = *(volatile __u32 *)&settings->gen; /* read once: what judges the record is what it carries */
+	if (meta)
+		return true;
+	slot = g->gen & (TF_RULE_SLOTS - 1);
+	rules = bpf_map_lookup_elem(&tf_rules, &slot);
+	if (!rules || !(rules->kind_mask[kind / 64] & (1ull << (kind % 64))) ||
+	    (rules->flags && !tf_rules_allow(slot, who->pid, who->start_ns, who->cgroup_id, who->followed)))
+		return tf_count(g, TF_L_K_FILTERED);
+	if (settings->throttle_rate && !tf_throttle_allows(g->cpu, tf_kind_lane(kind), who->cgroup_id, tf_now(g)))
+		return tf_count(g, TF_L_K_THROTTLED);
+	if (!tf_sample_keeps(g, kind, seen))
+		return tf_count(g, TF_L_K_SAMPLED);
+	return true;
+}
+
+#endif

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* From an admitted record to the ring. Fixed rows: tf_reserve, fill every byte, tf_submit, with no user read in between. Rows with
+ * text: tf_claim a scratch slot, fill, tf_output, which frees the slot on every path. Both take seq directly before the ring is
+ * touched, so that a gap in seq is exactly a record that the ring refused. */
+#ifndef TF_EMIT_BPF_H
+#define TF_EMIT_BPF_H
+
+#include "tf_admit.bpf.h"
+
+/* One forced wake-up when the unread fill passes the watermark, and none until user space has cleared wake_pending: a wake-up costs
+ * microseconds, an adaptive one is lost once a NO_WAKEUP record is the first unread. */
+static __always_inline __u64 tf_wake_flags(struct tf_gate *g, const __u32 lane)
+{
+	struct tf_lane_state *state;
+	__u64 unread = tf_ring_unread(g->ring, g->cpu, lane, &state);
+
+	if (!state || unread < state->watermark || *(volatile __u64 *)&state->wake_pending)
+		return BPF_RB_NO_WAKEUP;
+	if (!tf_swap_if(&state->wake_pending, 0, 1))
+		return BPF_RB_NO_WAKEUP;
+	tf_add(&g->state->wakeups, 1);
+	return BPF_RB_FORCE_WAKEUP;
+}
+
+/* Everything of the header that the gate knows; the subject is filled by the caller. */
+static __always_inline void tf_fill_gate(struct tf_gate *g, struct tf_header *h, const __u32 kind)
+{
+	h->ts_ns = tf_now(g);
+	h->seq = g->seq;
+	*(__u32 *)&h->weight = g->weight;
+	h->cpu = g->cpu;
+	h->gen = g->gen;
+	h->type = tf_kind_type(kind);
+	h->subtype = tf_kind_subtype(kind);
+}
+
+static __always_inline __u16 tf_base_flags(void)
+{
+#ifdef TF_OLD
+	return TF_F_WEAK_SEQ;
+#else
+	return 0;
+#endif
+}
+
+static __always_inline void *tf_reserve_bytes(struct tf_gate *g, const __u32 kind, const __u64 size)
+{
+	const __u32 lane = tf_kind_lane(kind);
+	void *row = NULL;
+
+	g->seq = tf_fetch_add(&g->state->seq[lane], 1) + 1;
+	g->ring = tf_find_ring(g->cpu, lane);
+	if (g->ring)
+		row = bpf_ringbuf_reserve(g->ring, size, 0);
+	if (!row)
+		tf_count(g, TF_L_K_RING_FULL);
+	return row;
+}
+
+/* NULL: the ring is full, counted. Else the caller writes every byte and submits. */
+#define tf_reserve(g, kind, row_type) ((row_type *)tf_reserve_bytes((g), (kind), sizeof(row_type)))
+
+static __always_inline void tf_submit(struct tf_gate *g, const __u32 kind, void *row)
+{
+	__u64 flags = BPF_RB_NO_WAKEUP;
+
+	tf_add(&g->cell->c[TF_L_SUBMITTED], 1);
+	if (!(g->seq & 7)) /* asking for the fill costs a helper call: every 8th record is often enough */
+		flags = tf_wake_flags(g, tf_kind_lane(kind));
+	bpf_ringbuf_submit(row, flags);
+}
+
+/* A scratch slot of this CPU. Programs are preemptible on newer kernels and nest (a signal's hook inside an exec's), so a slot is
+ * claimed, not assumed. NULL: all taken, counted k_busy. */
+static __always_inline struct tf_slot *tf_claim(struct tf_gate *g)
+{
+	for (__u32 i = 0; i < TF_SLOTS; i++) {
+		__u32 index = g->cpu * TF_SLOTS + i;
+		struct tf_slot *slot = bpf_map_lookup_elem(&tf_slots, &index);
+
+		if (slot && tf_swap_if(&slot->busy, 0, 1)) {
+			tf_add(&g->state->slot_claims, 1);
+			return slot;
+		}
+	}
+	tf_count(g, TF_L_K_BUSY);
+	return NULL;
+}
+
+static __always_inline void tf_release(struct tf_slot *slot)
+{
+	*(volatile __u64 *)&slot->busy = 0;
+}
+
+/* Sends row and text (len bytes of slot->data) and frees the slot. */
+static __always_inline bool tf_output(struct tf_gate *g, const __u32 kind, struct tf_slot *slot, __u64 len)
+{
+	const __u32 lane = tf_kind_lane(kind);
+	bool sent = false;
+
+	g->seq = tf_fetch_add(&g->state->seq[lane], 1) + 1;
+	((struct tf_header *)slot->data)->seq = g->seq;
+	g->ring = tf_find_ring(g->cpu, lane);
+	if (g->ring && len <= TF_RECORD_CAP)
+		sent = !bpf_ringbuf_output(g->ring, slot->data, len, tf_wake_flags(g, lane));
+	tf_release(slot);
+	tf_count(g, sent ? TF_L_SUBMITTED : TF_L_K_RING_FULL);
+	return sent;
+}
+
+#endif

@@ -1,0 +1,139 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* TCP sockets: who owns one, and what a network row says about it. Network hooks run in softirq, where current is whoever was
+ * interrupted; so the owner is remembered in socket storage while a process is known to act, and the child of a listener inherits it. */
+#ifndef TF_SOCK_BPF_H
+#define TF_SOCK_BPF_H
+
+#include "tf_task.bpf.h"
+
+struct tf_owner {
+	struct tf_subject subject; /* pid 0: not known */
+	__u64 syn_ns;            /* connect(): when the SYN was sent, 0 = not seen */
+	__u64 established_ns;    /* 0 = not (or not seen) */
+	__u64 followed;          /* follow sets that the subject was in, as in struct tf_who */
+	__u8 direction;          /* enum tf_direction */
+	__u8 listener;           /* bool: the subject is who called listen() */
+	__u8 _pad0[6];
+};
+
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
+	__type(key, int);
+	__type(value, struct tf_owner);
+} tf_owners SEC(".maps");
+
+/* A socket often closes after its process has ended and is followed no more: what it was in is kept with the socket. */
+static __always_inline void tf_note_followed(struct tf_owner *owner)
+{
+	__u32 pid = owner->subject.pid;
+	struct tf_followed *f = bpf_map_lookup_elem(&tf_follow, &pid);
+
+	owner->followed = f && (!f->start_ns || f->start_ns == owner->subject.start_ns) ? (__u64)f->set[1] << 32 | f->set[0] : 0;
+}
+
+static __always_inline bool tf_wanted_sock(const struct sock *sk)
+{
+	if (!sk || sk->sk_protocol != IPPROTO_TCP)
+		return false;
+	return !tf_consts.own_netns_only || sk->__sk_common.skc_net.net->ns.inum == tf_consts.own_netns_only;
+}
+
+static __always_inline __u64 tf_cookie(const struct sock *sk)
+{
+	__u64 address = 0;
+
+	/* Through memory: the verifier forbids arithmetic on the pointer itself ("bitwise operator ^= on pointer prohibited"). */
+	bpf_probe_read_kernel(&address, sizeof(address), &sk);
+	return tf_mix(address ^ tf_consts.seed);
+}
+
+static __always_inline void tf_map_ipv4(__u8 *to, __be32 addr)
+{
+	((__u32 *)to)[0] = 0;
+	((__u32 *)to)[1] = 0;
+	((__u32 *)to)[2] = bpf_htonl(0xffff);
+	((__u32 *)to)[3] = addr;
+}
+
+static __always_inline void tf_copy_ipv6(__u8 *to, const struct in6_addr *from)
+{
+	for (int i = 0; i < 4; i++)
+		((__u32 *)to)[i] = from->in6_u.u6_addr32[i];
+}
+
+/* Not skc_num: that is given back before the hook when a socket closes. */
+static __always_inline __u16 tf_local_port(const struct sock *sk)
+{
+	__be16 port = 0;
+
+	bpf_core_read(&port, sizeof(port), &((struct inet_sock *)sk)->inet_sport);
+	return bpf_ntohs(port);
+}
+
+/* Both ends. An IPv6 socket that talks IPv4 is reported as what goes over the wire: AF_INET. */
+static __always_inline void tf_fill_ends(struct tf_network *e, const struct sock *sk)
+{
+	const struct sock_common *sc = &sk->__sk_common;
+	bool v6 = sc->skc_family == AF_INET6;
+
+	if (v6) {
+		const __u32 *d = sc->skc_v6_daddr.in6_u.u6_addr32, *s = sc->skc_v6_rcv_saddr.in6_u.u6_addr32;
+		bool mapped = d[0] == 0 && d[1] == 0 && d[2] == bpf_htonl(0xffff);
+
+		if (mapped && s[0] == 0 && s[1] == 0)
+			v6 = false;
+	}
+	if (v6) {
+		tf_copy_ipv6(e->source_ip, &sc->skc_v6_rcv_saddr);
+		tf_copy_ipv6(e->dest_ip, &sc->skc_v6_daddr);
+	} else {
+		tf_map_ipv4(e->source_ip, sc->skc_rcv_saddr);
+		tf_map_ipv4(e->dest_ip, sc->skc_daddr);
+	}
+	e->family = v6 ? AF_INET6 : AF_INET;
+	e->source_port = tf_local_port(sk);
+	e->dest_port = bpf_ntohs(sc->skc_dport);
+	e->netns = sc->skc_net.net->ns.inum;
+}
+
+/* A received FIN moves rcv_nxt by one, and the kernel counts that one as a byte received; SOCK_DONE is set where it does. bytes_sent
+ * counts every payload byte sent, again for each retransmission. */
+static __always_inline void tf_fill_counts(struct tf_network *e, const struct sock *sk)
+{
+	struct tcp_sock *tp = (struct tcp_sock *)sk;
+	__u64 done = 1ull << (bpf_core_enum_value(enum sock_flags, SOCK_DONE) & 63);
+	__u64 sent = 0, again = 0, received = 0;
+	__u32 srtt = 0, retrans = 0;
+
+	bpf_core_read(&sent, sizeof(sent), &tp->bytes_sent);
+	bpf_core_read(&again, sizeof(again), &tp->bytes_retrans);
+	bpf_core_read(&received, sizeof(received), &tp->bytes_received);
+	bpf_core_read(&srtt, sizeof(srtt), &tp->srtt_us);
+	bpf_core_read(&retrans, sizeof(retrans), &tp->total_retrans);
+	e->bytes_sent = sent - again;
+	e->bytes_received = received - (received && (sk->__sk_common.skc_flags & done));
+	e->srtt_us = srtt >> 3; /* kept in eighths of a microsecond */
+	e->retransmits = retrans;
+}
+
+/* Everything past the header but what only an event knows: duration, errno, states. */
+static __always_inline void tf_fill_sock(struct tf_network *e, const struct sock *sk, __u8 direction)
+{
+	e->cookie = tf_cookie(sk);
+	e->duration_ns = 0;
+	e->bytes_sent = 0;
+	e->bytes_received = 0;
+	e->srtt_us = 0;
+	e->errno_ = 0;
+	e->retransmits = 0;
+	e->protocol = IPPROTO_TCP;
+	e->direction = direction;
+	e->state = sk->__sk_common.skc_state;
+	e->old_state = 0;
+	e->_pad0[0] = e->_pad0[1] = e->_pad0[2] = 0;
+	e->name.offset = e->name.len = e->name.full_len = 0;
+	tf_fill_ends(e, sk);
+}
+
+#endif

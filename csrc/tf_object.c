@@ -1,0 +1,297 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tf_object: opens, attaches, shows and closes the BPF side. */
+#include "tf_object_impl.h"
+
+#include <fcntl.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+static int read_boot_id(uint8_t id[16])
+{
+	char text[40] = "";
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC), digits = 0;
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	for (ssize_t i = 0; i < n && digits < 32; i++) {
+		char c = text[i];
+		int value = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+
+		if (value < 0)
+			continue;
+		id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | value);
+		digits++;
+	}
+	return digits == 32 ? 0 : -EIO;
+}
+
+/* Our own id in the host's pid namespace: getpid(2) would give the container's. */
+static int ask_whoami(struct tf_object *o, uint32_t *tgid)
+{
+	struct bpf_program *prog = bpf_object__find_program_by_name(o->parts[TF_PART_BASE], "tf_whoami");
+	LIBBPF_OPTS(bpf_test_run_opts, opts);
+	int rc = bpf_prog_test_run_opts(bpf_program__fd(prog), &opts);
+
+	if (rc == -EINVAL) { /* before 5.10 this type cannot be run for a test */
+		*tgid = (uint32_t)getpid();
+		return 0;
+	}
+	*tgid = opts.retval;
+	return rc;
+}
+
+/* The base part: makes the shared maps, and tells who we are. */
+static int load_base(struct tf_object *o, char *msg, size_t msg_size)
+{
+	int rc = tf_part_open(o, TF_PART_BASE, NULL, 0, msg, msg_size);
+
+	if (!rc)
+		rc = tf_part_check_layout(o, TF_PART_BASE, msg, msg_size);
+	if (rc)
+		return rc;
+	bpf_program__set_autoload(bpf_object__find_program_by_name(o->parts[TF_PART_BASE], "tf_probe_tracing"), false);
+	rc = tf_size_maps(o);
+	if (!rc)
+		rc = bpf_object__load(o->parts[TF_PART_BASE]);
+	if (!rc)
+		rc = ask_whoami(o, &o->consts.self_tgid);
+	if (rc == -EPERM)
+		tf_explain_eperm("the shared maps", msg, msg_size);
+	else if (rc)
+		snprintf(msg, msg_size, "cannot make the shared maps: %s (%s)", strerror(-rc), tf_log_last_warning());
+	for (int i = 0; !rc && i < TF_M_COUNT; i++)
+		o->map_fd[i] = bpf_object__find_map_fd_by_name(o->parts[TF_PART_BASE], tf_shared_map_name((enum tf_shared_map)i));
+	return rc;
+}
+
+static int set_consts(struct tf_object *o, char *msg, size_t msg_size)
+{
+	const struct tf_object_opts *w = &o->opts;
+	struct tf_consts *c = &o->consts;
+
+	if (getrandom(&c->seed, sizeof(c->seed), 0) != sizeof(c->seed)) {
+		snprintf(msg, msg_size, "cannot get 8 random bytes for the sampling key: %s", strerror(errno));
+		return -EIO;
+	}
+	if (w->trace_self)
+		c->self_tgid = 0;
+	c->ncpu = o->ncpu;
+	c->nrings = o->nrings;
+	c->args_max = w->args_max && w->args_max < TF_ARGS_CAP ? w->args_max : TF_ARGS_CAP;
+	c->path_max = TF_PATH_CAP;
+	c->own_netns_only = w->netns;
+	return 0;
+}
+
+static void close_source(void *self)
+{
+	tf_object_close(self);
+}
+
+static int show_source(struct tf_object *o, char *msg, size_t msg_size)
+{
+	struct tf_source *s = &o->source;
+
+	*s = (struct tf_source){
+		.name = "kernel", .self = o, .rings = o->rings, .nrings = o->nrings, .ncpu = o->ncpu, .ring_fds = o->ring_fds,
+		.ledger = o->mapped[TF_M_LEDGER], .cpus = o->mapped[TF_M_CPUS], .lanes = o->mapped[TF_M_LANES],
+		.settings = o->mapped[TF_M_SETTINGS], .run_id = tf_boot_ns(), .step = tf_snapshot_step, .close = close_source,
+	};
+	if (!read_boot_id(s->boot_id))
+		return 0;
+	snprintf(msg, msg_size, "cannot read /proc/sys/kernel/random/boot_id: is /proc mounted?");
+	return -EIO;
+}
+
+static int open_steps(struct tf_object *o, char *msg, size_t msg_size)
+{
+	int rc = tf_explain_missing(msg, msg_size);
+
+	if (rc)
+		return rc;
+	rc = libbpf_num_possible_cpus();
+	if (rc <= 0) {
+		snprintf(msg, msg_size, "cannot tell how many CPUs there are: %s; is /sys mounted?", strerror(-rc));
+		return rc ? rc : -EIO;
+	}
+	o->ncpu = (uint32_t)rc;
+	tf_plan_rings(o);
+	rc = load_base(o, msg, msg_size);
+	if (!rc)
+		rc = set_consts(o, msg, msg_size);
+	if (!rc)
+		rc = tf_map_memory(o, msg, msg_size);
+	if (!rc)
+		rc = tf_make_rings(o, msg, msg_size);
+	if (!rc)
+		rc = tf_load_parts(o, msg, msg_size);
+	return rc ? rc : show_source(o, msg, msg_size);
+}
+
+int tf_object_open(const struct tf_object_opts *opts, struct tf_object **out, char *msg, size_t msg_size)
+{
+	struct tf_object *o = calloc(1, sizeof(*o));
+	int rc;
+
+	*out = NULL;
+	if (msg_size)
+		msg[0] = 0;
+	if (!o) {
+		snprintf(msg, msg_size, "no memory for the BPF object's state");
+		return -ENOMEM;
+	}
+	o->opts = *opts;
+	o->iter_fd = o->stats_fd = -1;
+	for (int i = 0; i < TF_M_COUNT; i++)
+		o->map_fd[i] = -1;
+	tf_log_begin(o);
+	rc = open_steps(o, msg, msg_size);
+	tf_log_end();
+	if (rc) {
+		tf_object_close(o);
+		return rc;
+	}
+	*out = o;
+	return 0;
+}
+
+/* Attaches what serves a wanted kind. A program that fails is reported in its info; only if none is left does the call fail. */
+int tf_object_attach(struct tf_object *o, char *msg, size_t msg_size)
+{
+	size_t wanted = 0, attached = 0;
+	int first_error = 0;
+
+	if (msg_size)
+		msg[0] = 0;
+	tf_log_begin(o);
+	for (size_t i = 0; i < o->n_programs; i++) {
+		struct tf_program *p = &o->programs[i];
+		const bool hook = p->spec->max_args && (p->spec->kinds & o->opts.kind_mask[0]) &&
+				  (p->spec->part != TF_PART_PROCESS || o->opts.process);
+		int rc = hook && p->info.state == TF_P_LOADED ? tf_attach_program(o, p) : 0;
+
+		if (!hook || p->info.state == TF_P_NOT_WANTED)
+			continue;
+		wanted++;
+		attached += p->link != NULL;
+		rc = rc ? rc : p->link ? 0 : p->info.error;
+		if (rc && !first_error) {
+			first_error = rc;
+			snprintf(msg, msg_size, "no program could be attached; %s: %s", p->info.name, p->info.reason);
+		}
+	}
+	tf_log_end();
+	if (o->opts.profile) {
+		o->stats_fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
+		if (o->stats_fd < 0)
+			tf_object_say(o, TF_LOG_WARNING, "cannot time the programs (debug.profile_enabled): needs CAP_SYS_ADMIN");
+	}
+	if (attached || !wanted) {
+		if (msg_size)
+			msg[0] = 0;
+		return 0;
+	}
+	return first_error ? first_error : -ENOENT;
+}
+
+struct tf_source *tf_object_source(struct tf_object *o)
+{
+	return &o->source;
+}
+
+int tf_object_synth(struct tf_object *o, struct tf_synth_args *args)
+{
+	struct tf_program *p = tf_find_program(o, "tf_synth");
+	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = args, .ctx_size_in = sizeof(*args));
+	int rc;
+
+	if (!p || !p->prog)
+		return p && p->info.error ? p->info.error : -ENOENT;
+	rc = bpf_prog_test_run_opts(bpf_program__fd(p->prog), &opts);
+	return rc ? rc : (int)opts.retval;
+}
+
+void tf_object_reset_rings(struct tf_object *o)
+{
+	struct tf_lane_state *lanes = o->mapped[TF_M_LANES];
+
+	for (uint32_t i = TF_BULK; i < o->nrings * TF_LANES; i += TF_LANES) {
+		o->rings[i].read = tf_load_acquire(o->rings[i].producer_pos);
+		tf_ring_publish(&o->rings[i]);
+		tf_store_relaxed(&lanes[i].read_pos, o->rings[i].read);
+	}
+}
+
+static void free_object(struct tf_object *o)
+{
+	free(o->rings);
+	free(o->ring_fds);
+	free(o->roots);
+	free(o);
+}
+
+/* libbpf's own view of a part's constants holds the map alive as a descriptor would. */
+static void forget_part(struct bpf_object *obj)
+{
+	const size_t page = (size_t)sysconf(_SC_PAGESIZE);
+	struct bpf_program *prog;
+	struct bpf_map *map;
+
+	bpf_object__for_each_program(prog, obj) {
+		if (bpf_program__fd(prog) >= 0)
+			close(bpf_program__fd(prog));
+	}
+	bpf_object__for_each_map(map, obj) {
+		size_t size = 0;
+		void *at = bpf_map__initial_value(map, &size);
+
+		if (at && bpf_map__is_internal(map))
+			munmap(at, (size + page - 1) & ~(page - 1));
+		if (bpf_map__fd(map) >= 0)
+			close(bpf_map__fd(map));
+	}
+	if (bpf_object__btf_fd(obj) >= 0)
+		close(bpf_object__btf_fd(obj));
+}
+
+/* The links are the parent's: destroying one here would detach the parent's program. libbpf's memory is left behind on purpose: freeing
+ * it would close the descriptors' numbers a second time. */
+void tf_object_forget(struct tf_object *o)
+{
+	if (!o || o->forgotten)
+		return;
+	o->forgotten = true;
+	for (size_t i = 0; i < o->n_programs; i++)
+		if (o->programs[i].link)
+			close(bpf_link__fd(o->programs[i].link));
+	if (o->iter_link)
+		close(bpf_link__fd(o->iter_link));
+	if (o->iter_fd >= 0)
+		close(o->iter_fd);
+	if (o->stats_fd >= 0)
+		close(o->stats_fd);
+	tf_unmap_memory(o);
+	for (int i = 0; i < TF_PARTS; i++)
+		if (o->parts[i])
+			forget_part(o->parts[i]);
+}
+
+void tf_object_close(struct tf_object *o)
+{
+	if (!o)
+		return;
+	if (!o->forgotten) {
+		tf_snapshot_end(o);
+		if (o->stats_fd >= 0)
+			close(o->stats_fd);
+		for (size_t i = 0; i < o->n_programs; i++)
+			bpf_link__destroy(o->programs[i].link);
+		tf_unmap_memory(o);
+		for (int i = TF_PARTS - 1; i >= 0; i--)
+			bpf_object__close(o->parts[i]);
+	}
+	free_object(o);
+}

@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tf_object: the only user of libbpf. Loads the embedded BPF objects that are asked for, joins their maps, attaches what the kernel
+ * accepts, and shows the result as a source. A program that the kernel refuses costs that program, with its reason.
+ * One thread; the source it gives is closed by tf_pump, which closes the object's links, maps and programs. */
+#ifndef TF_OBJECT_H
+#define TF_OBJECT_H
+
+#include "tf_source.h"
+
+struct tf_object_opts {
+	uint64_t bulk_bytes;            /* total of the bulk lane over all CPUs; 0 = 16 MiB. Ring = largest power of two <= total/CPUs, at least 256 KiB, else CPUs share */
+	bool process, network, synth;   /* objects wanted */
+	uint64_t kind_mask[TF_KIND_MAX / 64];   /* kinds wanted; programs that serve none of them are not attached */
+	uint32_t args_max;              /* bytes; 0 = 4096 */
+	uint32_t map_entries;           /* of hash maps; 0 = 10000 */
+	uint32_t netns;                 /* id: only this network namespace; 0 = all */
+	bool trace_self;                /* do not skip our own process (tests) */
+	bool no_snapshot;
+	bool profile;                   /* have the kernel time every program run while the object lives (needs CAP_SYS_ADMIN) */
+	void (*log)(void *ctx, int level, const char *text);    /* libbpf's and ours */
+	void *log_ctx;
+};
+
+enum tf_program_state { TF_P_ATTACHED, TF_P_NOT_WANTED, TF_P_MISSING_HOOK, TF_P_LOAD_FAILED, TF_P_ATTACH_FAILED, TF_P_LOADED };
+struct tf_program_info {
+	char name[64];                  /* "tf_process_exec" */
+	char hook[64];                  /* "tp_btf/sched_process_exec" */
+	char object[16];                /* "process" */
+	enum tf_program_state state;
+	int error;                      /* -errno when it failed */
+	char reason[512];               /* last meaningful line of the verifier, or a sentence */
+	uint32_t id, insns;             /* kernel's program id, instructions after verification; 0 = unknown */
+	uint64_t run_ns, run_count, recursion_misses;   /* filled by tf_object_program_stats; run_* need bpf_stats */
+};
+struct tf_map_info { char name[20]; uint32_t id, type, max_entries; uint64_t bytes; };
+
+struct tf_object;
+/* 0; -EPERM, -ENOTSUP (no BTF, no ring buffer), -EBADMSG (layout differs), -errno, with a sentence in msg. Nothing is attached yet. */
+int tf_object_open(const struct tf_object_opts *o, struct tf_object **out, char *msg, size_t msg_size);
+int tf_object_attach(struct tf_object *o, char *msg, size_t msg_size);
+/* The source; its close() is tf_object_close. Valid until then. */
+struct tf_source *tf_object_source(struct tf_object *o);
+size_t tf_object_programs(struct tf_object *o, struct tf_program_info *out, size_t cap);  /* how many there are */
+size_t tf_object_maps(struct tf_object *o, struct tf_map_info *out, size_t cap);
+void tf_object_program_stats(struct tf_object *o);  /* refreshes run_* and recursion_misses */
+
+/* Rules: fills the next slot, then switches generation. Keys: n pairs. Returns the new generation (> 0) or -errno. */
+struct tf_rules_spec {
+	uint64_t kind_mask[TF_KIND_MAX / 64];
+	uint32_t flags;                 /* tf_rule_flag */
+	const struct tf_set_key *keys;
+	size_t n_keys;
+	const uint32_t *follow;         /* roots for TF_R_DESCENDANTS, pids as this process sees them */
+	size_t n_follow;
+};
+int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s);
+int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits);
+int tf_object_set_throttle(struct tf_object *o, uint64_t rate, uint64_t burst);
+/* How many things that decide about records (rule generation, rules, rates, throttle, links) are not as we left them; the first one in msg. */
+uint32_t tf_object_tampered(struct tf_object *o, char *msg, size_t msg_size);
+/* Runs the generator once on the calling thread's CPU (GIL not needed). 0 or -errno. */
+int tf_object_synth(struct tf_object *o, struct tf_synth_args *args);
+/* Sets consumer position = producer position of every bulk ring: the yardstick "consumer merely reset". */
+void tf_object_reset_rings(struct tf_object *o);
+/* In a forked child: closes descriptors and mappings, destroys no link. */
+void tf_object_forget(struct tf_object *o);
+void tf_object_close(struct tf_object *o);
+
+/* What this kernel can do; needs no rights for most of it. */
+struct tf_probe {
+	int btf;                        /* 1 there, 0 not */
+	int ring_buffer;                /* 1 yes, 0 no, -errno could not be tried */
+	int prog_load;                  /* 1 a tracing program loads, 0 no, -errno */
+	char reason[256];
+};
+void tf_probe_run(struct tf_probe *out);
+
+#endif

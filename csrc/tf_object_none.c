@@ -1,0 +1,97 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tf_object_none: tf_object.h for builds without libbpf (TF_NO_BPF): every call says that live collection is not in this build. */
+#include "tf_object.h"
+
+#include <stdio.h>
+
+#define SENTENCE "this build has no live collection (it was made with TAPIO_FAST_NO_BPF=1): rebuild without that variable"
+
+int tf_object_open(const struct tf_object_opts *opts, struct tf_object **out, char *msg, size_t msg_size)
+{
+	(void)opts;
+	*out = NULL;
+	snprintf(msg, msg_size, "%s", SENTENCE);
+	return -ENOTSUP;
+}
+
+int tf_object_attach(struct tf_object *o, char *msg, size_t msg_size)
+{
+	(void)o;
+	snprintf(msg, msg_size, "%s", SENTENCE);
+	return -ENOTSUP;
+}
+
+struct tf_source *tf_object_source(struct tf_object *o)
+{
+	(void)o;
+	return NULL;
+}
+
+size_t tf_object_programs(struct tf_object *o, struct tf_program_info *out, size_t cap)
+{
+	(void)o, (void)out, (void)cap;
+	return 0;
+}
+
+size_t tf_object_maps(struct tf_object *o, struct tf_map_info *out, size_t cap)
+{
+	(void)o, (void)out, (void)cap;
+	return 0;
+}
+
+void tf_object_program_stats(struct tf_object *o)
+{
+	(void)o;
+}
+
+int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s)
+{
+	(void)o, (void)s;
+	return -ENOTSUP;
+}
+
+int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits)
+{
+	(void)o, (void)kind, (void)threshold, (void)weight_bits;
+	return -ENOTSUP;
+}
+
+int tf_object_set_throttle(struct tf_object *o, uint64_t rate, uint64_t burst)
+{
+	(void)o, (void)rate, (void)burst;
+	return -ENOTSUP;
+}
+
+uint32_t tf_object_tampered(struct tf_object *o, char *msg, size_t msg_size)
+{
+	(void)o, (void)msg, (void)msg_size;
+	return 0;
+}
+
+int tf_object_synth(struct tf_object *o, struct tf_synth_args *args)
+{
+	(void)o, (void)args;
+	return -ENOTSUP;
+}
+
+void tf_object_reset_rings(struct tf_object *o)
+{
+	(void)o;
+}
+
+void tf_object_forget(struct tf_object *o)
+{
+	(void)o;
+}
+
+void tf_object_close(struct tf_object *o)
+{
+	(void)o;
+}
+
+void tf_probe_run(struct tf_probe *out)
+{
+	memset(out, 0, sizeof(*out));
+	snprintf(out->reason, sizeof(out->reason), "%s", SENTENCE);
+	out->ring_buffer = out->prog_load = -ENOTSUP;
+}

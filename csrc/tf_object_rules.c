@@ -1,0 +1,253 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tf_object_rules: what changes while running: rule generations, the followed processes, rates, throttle. */
+#include "tf_object_impl.h"
+
+#include <stdlib.h>
+#include <unistd.h>
+
+#define PID_MAX_LIMIT (4u << 20)    /* linux/threads.h: ids from here on are the load generator's */
+#define FOLLOW_PASSES 16            /* of listing processes until no unfollowed child turns up */
+
+/* What the iterator tf_list_pids writes (bpf/snapshot.bpf.c). */
+struct pid_entry {
+	uint64_t start_ns;
+	uint32_t local, host, parent, pad;
+};
+struct pid_list {
+	struct pid_entry *at;
+	size_t n;
+};
+
+static int read_entries(int fd, struct pid_list *list)
+{
+	size_t cap = 0, used = 0;
+
+	for (;;) {
+		ssize_t n;
+
+		if (cap - used < 4096) {
+			char *more = realloc(list->at, cap = cap ? cap * 2 : 64 << 10);
+
+			if (!more)
+				return -ENOMEM;
+			list->at = (void *)more;
+		}
+		n = read(fd, (char *)list->at + used, cap - used);
+		if (n < 0 && errno != EINTR && errno != EAGAIN)
+			return -errno;
+		if (n == 0)
+			break;
+		used += n > 0 ? (size_t)n : 0;
+	}
+	list->n = used / sizeof(*list->at);
+	return 0;
+}
+
+/* All processes of our pid namespace. -ENOENT: the iterator is not there. The caller frees list->at in any case. */
+static int list_processes(struct tf_object *o, struct pid_list *list)
+{
+	struct tf_program *p = tf_find_program(o, "tf_list_pids");
+	struct bpf_link *link;
+	int fd, rc;
+
+	list->n = 0;
+	if (!p || !p->prog)
+		return -ENOENT;
+	link = bpf_program__attach_iter(p->prog, NULL);
+	if (!link)
+		return errno ? -errno : -EINVAL;
+	fd = bpf_iter_create(bpf_link__fd(link));
+	rc = fd < 0 ? -errno : read_entries(fd, list);
+	if (fd >= 0)
+		close(fd);
+	bpf_link__destroy(link);
+	return rc;
+}
+
+static bool is_followed(struct tf_object *o, uint32_t host, uint32_t set)
+{
+	struct tf_followed f;
+
+	return !bpf_map_lookup_elem(o->map_fd[TF_M_FOLLOW], &host, &f) && f.set[set & 1] == set;
+}
+
+static int follow(struct tf_object *o, uint32_t host, uint64_t start_ns, uint32_t set)
+{
+	struct tf_followed f = {0};
+
+	if (bpf_map_lookup_elem(o->map_fd[TF_M_FOLLOW], &host, &f) || f.start_ns != start_ns)
+		memset(&f, 0, sizeof(f)); /* none, or of an earlier process with this id */
+	f.start_ns = start_ns;
+	f.set[set & 1] = set; /* the other set stays: the generation in force may mean it */
+	return bpf_map_update_elem(o->map_fd[TF_M_FOLLOW], &host, &f, BPF_ANY);
+}
+
+static int follow_roots(struct tf_object *o, const struct tf_rules_spec *s, const struct pid_list *list, uint32_t set)
+{
+	for (size_t i = 0; i < s->n_follow; i++) {
+		const struct pid_entry *e = NULL;
+		int rc;
+
+		for (size_t k = 0; k < list->n && !e; k++)
+			if (list->at[k].local == s->follow[i])
+				e = &list->at[k];
+		if (!e && s->follow[i] < PID_MAX_LIMIT)
+			return -ESRCH;
+		rc = follow(o, e ? e->host : s->follow[i], e ? e->start_ns : 0, set);
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+/* Children that the roots had before we looked. How many were added, or -errno. */
+static int follow_children(struct tf_object *o, const struct pid_list *list, uint32_t set)
+{
+	int added = 0, before;
+
+	do {
+		before = added;
+		for (size_t k = 0; k < list->n; k++) {
+			const struct pid_entry *e = &list->at[k];
+			int rc;
+
+			if (!is_followed(o, e->parent, set) || is_followed(o, e->host, set))
+				continue;
+			rc = follow(o, e->host, e->start_ns, set);
+			if (rc)
+				return rc;
+			added++;
+		}
+	} while (added > before);
+	return added;
+}
+
+/* Fork and exit keep the followed set: they must run from here on, whichever kinds are wanted. */
+static int attach_keepers(struct tf_object *o)
+{
+	static const char *const keepers[] = {"tf_process_fork", "tf_process_exit", "tf_process_exit_old"};
+
+	for (size_t i = 0; i < sizeof(keepers) / sizeof(keepers[0]); i++) {
+		struct tf_program *p = tf_find_program(o, keepers[i]);
+		int rc = p ? tf_attach_program(o, p) : 0;
+
+		if (rc)
+			return rc;
+	}
+	return 0;
+}
+
+static int compare_u32(const void *a, const void *b)
+{
+	const uint32_t x = *(const uint32_t *)a, y = *(const uint32_t *)b;
+
+	return x < y ? -1 : x > y;
+}
+
+/* The same roots keep their set, and with it descendants whose parents are gone. Otherwise a new number is taken. */
+static int choose_set(struct tf_object *o, const struct tf_rules_spec *s, uint32_t *set)
+{
+	uint32_t *roots = malloc(s->n_follow * sizeof(*roots) + 1);
+
+	if (!roots)
+		return -ENOMEM;
+	if (s->n_follow)
+		memcpy(roots, s->follow, s->n_follow * sizeof(*roots));
+	qsort(roots, s->n_follow, sizeof(*roots), compare_u32);
+	if (!o->follow_set || o->n_roots != s->n_follow || memcmp(o->roots, roots, s->n_follow * sizeof(*roots)))
+		o->follow_set++;
+	free(o->roots);
+	o->roots = roots;
+	o->n_roots = s->n_follow;
+	*set = o->follow_set;
+	return 0;
+}
+
+/* A child forked between a listing and its parent's entry is found by the next listing; the last one finds none. */
+static int fill_follow(struct tf_object *o, const struct tf_rules_spec *s, uint32_t *set)
+{
+	struct pid_list list = {0};
+	int rc = attach_keepers(o), added = 1;
+
+	if (!rc)
+		rc = choose_set(o, s, set);
+	if (!rc)
+		rc = list_processes(o, &list);
+	if (rc == -ENOENT)
+		rc = 0; /* only synthetic processes can be followed without it */
+	if (!rc)
+		rc = follow_roots(o, s, &list, *set);
+	for (int pass = 0; !rc && added && list.n && pass < FOLLOW_PASSES; pass++) {
+		if (pass)
+			rc = list_processes(o, &list);
+		added = rc ? rc : follow_children(o, &list, *set);
+		rc = added < 0 ? added : rc;
+	}
+	free(list.at);
+	return rc;
+}
+
+static int fill_set(struct tf_object *o, const struct tf_rules_spec *s, uint32_t slot)
+{
+	const uint32_t limit = o->opts.map_entries ? o->opts.map_entries : 10000;
+	const uint32_t size = s->n_keys ? (uint32_t)s->n_keys : 1, one = 1;
+	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
+	int fd, rc = 0;
+
+	if (s->n_keys > limit)
+		return -E2BIG;
+	fd = bpf_map_create(BPF_MAP_TYPE_HASH, "tf_set", sizeof(struct tf_set_key), sizeof(one), size, &opts);
+	if (fd < 0)
+		return fd;
+	for (size_t i = 0; !rc && i < s->n_keys; i++)
+		rc = bpf_map_update_elem(fd, &s->keys[i], &one, BPF_ANY);
+	if (!rc)
+		rc = bpf_map_update_elem(o->map_fd[TF_M_RULE_SETS], &slot, &fd, BPF_ANY);
+	close(fd);
+	return rc;
+}
+
+int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s)
+{
+	struct tf_settings *settings = o->mapped[TF_M_SETTINGS];
+	const uint32_t gen = o->gen + 1 ? o->gen + 1 : 1, slot = gen & (TF_RULE_SLOTS - 1);
+	struct tf_rule_slot *rules = (struct tf_rule_slot *)o->mapped[TF_M_RULES] + slot;
+	uint32_t set = 0;
+	int rc;
+
+	tf_log_begin(o);
+	rc = fill_set(o, s, slot);
+	if (!rc && (s->flags & TF_R_DESCENDANTS))
+		rc = fill_follow(o, s, &set);
+	tf_log_end();
+	if (rc)
+		return rc;
+	*rules = (struct tf_rule_slot){.flags = s->flags, .gen = gen, .follow_set = set};
+	memcpy(rules->kind_mask, s->kind_mask, sizeof(rules->kind_mask));
+	o->kept.rules = *rules;
+	o->gen = gen;
+	tf_store_release(&settings->gen, gen); /* partner: the one read of gen in tf_admit; the slot is whole before it is named */
+	return gen;
+}
+
+int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits)
+{
+	if (kind >= TF_KIND_COUNT || tf_kind_table[kind].type == TF_META)
+		return -EINVAL;
+	o->kept.rates[kind] = TF_RATE(threshold, weight_bits);
+	tf_store_relaxed((uint64_t *)o->mapped[TF_M_RATES] + kind, o->kept.rates[kind]);
+	return 0;
+}
+
+int tf_object_set_throttle(struct tf_object *o, uint64_t rate, uint64_t burst)
+{
+	struct tf_settings *settings = o->mapped[TF_M_SETTINGS];
+
+	if (rate > 1000000000)
+		return -EINVAL; /* below a nanosecond a record: the price of a token would be 0 */
+	o->kept.throttle_rate = rate;
+	o->kept.throttle_burst = burst;
+	tf_store_relaxed(&settings->throttle_burst, burst);
+	tf_store_release(&settings->throttle_rate, rate);
+	return 0;
+}
