@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import numpy as np
 
@@ -62,7 +62,7 @@ KERNEL_CAUSES: tuple[str, ...] = ("k_filtered", "k_throttled", "k_sampled", "k_r
 META = "meta"
 
 
-@lru_cache(maxsize=None)
+@cache
 def empty(domain: str) -> np.ndarray:
     """Return the read-only array of no rows of a domain."""
     rows = np.empty(0, DTYPES[domain])

@@ -11,9 +11,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-import support
 from elftools.elf.elffile import ELFFile
 
+import support
 from tapio_fast import LayoutError, schema
 from tapio_fast._core import _layout
 

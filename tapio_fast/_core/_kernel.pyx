@@ -1,0 +1,293 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The kernel as a source: BPF objects, rules, the load generator. Relies on tf_object.h (the only user of libbpf)."""
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memset
+from libcpp cimport bool as cbool
+
+from tapio_fast._core._engine cimport Source
+from tapio_fast._core._log cimport Log
+from tapio_fast._core.c_engine cimport tf_ledger_cell, tf_source
+from tapio_fast._core.c_pump cimport tf_log_push
+
+from tapio_fast.errors import ClosedError, FilterError, LayoutError, ProgramLoadError, error_for
+
+
+cdef extern from "tf_object.h" nogil:
+    struct tf_object:
+        pass
+    struct tf_object_opts:
+        uint64_t bulk_bytes
+        cbool process, network, synth
+        uint64_t kind_mask[4]
+        uint32_t args_max, map_entries, netns
+        cbool trace_self, no_snapshot, profile
+        void (*log)(void *ctx, int level, const char *text) noexcept
+        void *log_ctx
+    struct tf_program_info:
+        char name[64]
+        char hook[64]
+        char object[16]
+        int state
+        int error
+        char reason[512]
+        uint32_t id, insns
+        uint64_t run_ns, run_count, recursion_misses
+    struct tf_map_info:
+        char name[20]
+        uint32_t id, type, max_entries
+        uint64_t bytes
+    struct tf_set_key:
+        uint64_t value
+        uint32_t table
+        uint32_t _pad0
+    struct tf_rules_spec:
+        uint64_t kind_mask[4]
+        uint32_t flags
+        const tf_set_key *keys
+        size_t n_keys
+        const uint32_t *follow
+        size_t n_follow
+    struct tf_synth_args:
+        uint32_t count, kind, text_len, stop_on_full
+        uint64_t first, tried, sent
+        uint32_t cpu
+    struct tf_probe:
+        int btf, ring_buffer, prog_load
+        char reason[256]
+    int tf_object_open(const tf_object_opts *o, tf_object **out, char *msg, size_t msg_size)
+    int tf_object_attach(tf_object *o, char *msg, size_t msg_size)
+    tf_source *tf_object_source(tf_object *o)
+    size_t tf_object_programs(tf_object *o, tf_program_info *out, size_t cap)
+    size_t tf_object_maps(tf_object *o, tf_map_info *out, size_t cap)
+    void tf_object_program_stats(tf_object *o)
+    int64_t tf_object_set_rules(tf_object *o, const tf_rules_spec *s)
+    int tf_object_set_rate(tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits)
+    int tf_object_set_throttle(tf_object *o, uint64_t rate, uint64_t burst)
+    uint32_t tf_object_tampered(tf_object *o, char *msg, size_t msg_size)
+    int tf_object_synth(tf_object *o, tf_synth_args *args)
+    void tf_object_reset_rings(tf_object *o)
+    void tf_object_forget(tf_object *o)
+    void tf_object_close(tf_object *o)
+    void tf_probe_run(tf_probe *out)
+
+STATES = ("attached", "not_wanted", "missing_hook", "load_failed", "attach_failed", "loaded")
+TABLES = {"pids": (0, 1), "not_pids": (1, 2), "cgroups": (2, 4), "not_cgroups": (3, 8)}  # table, flag
+DESCENDANTS = 16
+
+
+cdef int raise_for(int rc, str doing, bytes msg) except -1:
+    text = msg.decode("utf-8", "backslashreplace")
+    if rc == -74:               # EBADMSG: the object's records are not ours
+        raise LayoutError(text or doing)
+    if text and rc not in (-1, -13, -95):
+        raise ProgramLoadError(text)
+    raise error_for(-rc, doing, cause=text or None)
+
+
+cdef void set_mask(uint64_t *mask, kinds):
+    memset(mask, 0, 32)
+    for kind in kinds:
+        mask[<int>kind // 64] |= <uint64_t>1 << (<int>kind % 64)
+
+
+cdef class KernelObject:
+    """Loaded BPF objects. `source()` hands the rings to a pump; `gone()` says that the pump has closed them."""
+    cdef tf_object *c
+    cdef Log log
+    cdef bint handed            # a pump owns the source, hence the object
+
+    def __init__(self, Log log, *, uint64_t bulk_bytes, bint process, bint network, bint synth, kinds, uint32_t args_max=0,
+                 uint32_t map_entries=0, uint32_t netns=0, bint trace_self=False, bint snapshot=True, bint profile=False):
+        cdef tf_object_opts o
+        cdef char msg[1024]
+        cdef int rc
+        memset(&o, 0, sizeof(o))
+        o.bulk_bytes = bulk_bytes
+        o.process = process
+        o.network = network
+        o.synth = synth
+        set_mask(o.kind_mask, kinds)
+        o.args_max = args_max
+        o.map_entries = map_entries
+        o.netns = netns
+        o.trace_self = trace_self
+        o.no_snapshot = not snapshot
+        o.profile = profile
+        o.log = tf_log_push
+        o.log_ctx = log.c
+        self.log = log
+        msg[0] = 0
+        with nogil:
+            rc = tf_object_open(&o, &self.c, msg, sizeof(msg))
+        if rc < 0:
+            self.c = NULL
+            raise_for(rc, "load BPF programs", msg)
+
+    def __dealloc__(self):
+        if self.c and not self.handed:
+            tf_object_close(self.c)
+
+    cdef tf_object *object(self) except NULL:
+        if self.c is NULL:
+            raise ClosedError("the BPF programs were closed with their collector")
+        return self.c
+
+    def attach(self):
+        """Attach what was loaded."""
+        cdef char msg[1024]
+        cdef int rc
+        cdef tf_object *o = self.object()
+        msg[0] = 0
+        with nogil:
+            rc = tf_object_attach(o, msg, sizeof(msg))
+        if rc < 0:
+            raise_for(rc, "attach BPF programs", msg)
+
+    def source(self):
+        """Return the source for a pump. Call once."""
+        cdef Source s = Source.__new__(Source)
+        s.c = tf_object_source(self.object())
+        s.keep = self
+        self.handed = True
+        return s
+
+    def gone(self):
+        """The pump has closed the object."""
+        self.c = NULL
+
+    def programs(self, bint stats=False):
+        """Return a list of dicts, one per program, with its state and reason."""
+        cdef tf_object *o = self.object()
+        cdef size_t n, i
+        cdef tf_program_info *p
+        if stats:
+            tf_object_program_stats(o)
+        n = tf_object_programs(o, NULL, 0)
+        p = <tf_program_info *>calloc(n + 1, sizeof(tf_program_info))
+        if p is NULL:
+            raise MemoryError()
+        try:
+            tf_object_programs(o, p, n)
+            return [{"name": p[i].name.decode(), "hook": p[i].hook.decode(), "object": p[i].object.decode(),
+                     "state": STATES[p[i].state], "errno": -p[i].error, "reason": p[i].reason.decode("utf-8", "backslashreplace"),
+                     "id": p[i].id, "insns": p[i].insns, "run_ns": p[i].run_ns, "run_count": p[i].run_count,
+                     "recursion_misses": p[i].recursion_misses} for i in range(n)]
+        finally:
+            free(p)
+
+    def maps(self):
+        """Return a list of dicts, one per map."""
+        cdef tf_object *o = self.object()
+        cdef size_t n = tf_object_maps(o, NULL, 0), i
+        cdef tf_map_info *m = <tf_map_info *>calloc(n + 1, sizeof(tf_map_info))
+        if m is NULL:
+            raise MemoryError()
+        try:
+            n = min(n, tf_object_maps(o, m, n))
+            return [{"name": m[i].name.decode(), "id": m[i].id, "type": m[i].type, "max_entries": m[i].max_entries,
+                     "bytes": m[i].bytes} for i in range(n)]
+        finally:
+            free(m)
+
+    def set_rules(self, kinds, tables, follow):
+        """Fill the next rule slot and switch to it; return the generation. tables: {"pids": [...], ...}; follow: pids or None."""
+        cdef tf_object *o = self.object()
+        cdef tf_rules_spec s
+        cdef int64_t rc
+        cdef size_t n = 0, i
+        memset(&s, 0, sizeof(s))
+        set_mask(s.kind_mask, kinds)
+        values = [(TABLES[name][0], value) for name, ids in tables.items() for value in ids]
+        for name in tables:
+            s.flags |= <uint32_t>TABLES[name][1]
+        roots = list(follow) if follow is not None else []
+        if follow is not None:
+            s.flags |= DESCENDANTS
+        cdef tf_set_key *keys = <tf_set_key *>calloc(len(values) + 1, sizeof(tf_set_key))
+        cdef uint32_t *pids = <uint32_t *>calloc(len(roots) + 1, sizeof(uint32_t))
+        try:
+            if keys is NULL or pids is NULL:
+                raise MemoryError()
+            for i, (table, value) in enumerate(values):
+                keys[i].table = table
+                keys[i].value = value
+            for i, pid in enumerate(roots):
+                pids[i] = pid
+            s.keys = keys
+            s.n_keys = len(values)
+            s.follow = pids
+            s.n_follow = len(roots)
+            with nogil:
+                rc = tf_object_set_rules(o, &s)
+        finally:
+            free(keys)
+            free(pids)
+        if rc == -7:            # E2BIG
+            raise FilterError(f"the filter has {len(values) + len(roots)} ids, more than performance.map_entries_limit; raise that limit")
+        if rc == -3:            # ESRCH
+            raise FilterError(f"cannot follow {', '.join(map(str, roots))}: one of them is not a living process (ESRCH); check the process ids")
+        if rc < 0:
+            raise error_for(-rc, "set rules")
+        return rc
+
+    def set_rate(self, uint32_t kind, uint32_t threshold, uint32_t weight_bits):
+        """Sample a dense kind in the kernel: keep when hash < threshold (of 2^32)."""
+        cdef int rc = tf_object_set_rate(self.object(), kind, threshold, weight_bits)
+        if rc < 0:
+            raise error_for(-rc, "set sampling rate")
+
+    def set_throttle(self, uint64_t rate, uint64_t burst):
+        """Allow each cgroup `rate` records a second, `burst` at once; rate 0 = no throttle."""
+        cdef int rc = tf_object_set_throttle(self.object(), rate, burst)
+        if rc < 0:
+            raise error_for(-rc, "set throttle")
+
+    def synth(self, uint32_t kind, uint32_t count, uint64_t first=0, uint32_t text_len=0, bint stop_on_full=False):
+        """Run the generator once on this thread's CPU; return (tried, sent, cpu)."""
+        cdef tf_object *o = self.object()
+        cdef tf_synth_args a
+        cdef int rc
+        memset(&a, 0, sizeof(a))
+        a.kind = kind
+        a.count = count
+        a.first = first
+        a.text_len = text_len
+        a.stop_on_full = stop_on_full
+        with nogil:
+            rc = tf_object_synth(o, &a)
+        if rc < 0:
+            raise error_for(-rc, "run the load generator")
+        return a.tried, a.sent, a.cpu
+
+    def tampered(self):
+        """Return (how many things that decide about records are not as we left them, the first one as a sentence)."""
+        cdef char msg[160]
+        cdef tf_object *o = self.object()
+        cdef uint32_t n = tf_object_tampered(o, msg, sizeof(msg))
+        return n, msg.decode()
+
+    def reset_rings(self):
+        """Throw away what is in the bulk rings (a yardstick of the benchmarks)."""
+        tf_object_reset_rings(self.object())
+
+    def forget(self):
+        """In a forked child: close descriptors, leave the parent's links alone."""
+        if self.c:
+            tf_object_forget(self.c)
+            self.c = NULL
+
+
+def probe():
+    """Return {btf, ring_buffer, prog_load: 1, 0 or -errno, reason}."""
+    cdef tf_probe p
+    with nogil:
+        tf_probe_run(&p)
+    return {"btf": p.btf, "ring_buffer": p.ring_buffer, "prog_load": p.prog_load, "reason": p.reason.decode("utf-8", "backslashreplace")}
+
+
+def probe_programs(kinds):
+    """Load (not attach) every program for a moment and return its dict; raises what loading raises."""
+    log = Log()
+    k = KernelObject(log, bulk_bytes=1 << 19, process=True, network=True, synth=False, kinds=kinds)
+    return k.programs()

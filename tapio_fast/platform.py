@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What this machine can do: is_supported() and probe(). They never raise, on any platform, with or without rights.
+
+Relies on /proc and /sys, and on `_core._kernel` where it was built; everything about the kernel is asked of its BTF, not of its
+version number, wherever BTF is there.
+"""
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from importlib.util import find_spec
+from typing import Any
+
+from tapio_fast.errors import OFF_LINUX
+
+__all__ = ["PlatformReport", "ProgramVerdict", "is_supported", "probe"]
+
+BTF_PATH = "/sys/kernel/btf/vmlinux"
+LOCKDOWN_PATH = "/sys/kernel/security/lockdown"
+_CAPS = {"CAP_BPF": 39, "CAP_PERFMON": 38}
+_CAP_SYS_ADMIN = 21                     # since before 5.8, and still: stands for both
+_RING_BUFFER_MARK = b"\0BPF_MAP_TYPE_RINGBUF\0"     # enumerator of bpf_map_type, in the strings of BTF
+_RING_BUFFER_SINCE = (5, 8)
+_EPERM, _EACCES = 1, 13
+
+
+@dataclasses.dataclass(frozen=True)
+class ProgramVerdict:
+    """What the kernel said to one BPF program: `verdict` is "ok", "missing" (no such hook), "unused" or "refused"."""
+
+    name: str
+    hook: str
+    object: str
+    verdict: str
+    reason: str = ""
+    insns: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class PlatformReport:
+    """What this machine, and this process on it, can do.
+
+    supported : bool, this kernel and this build could collect live
+    can_collect : bool, this process can, now: rights included
+    capabilities : dict, name of a needed capability -> whether this process has it
+    lockdown : str, "none", "integrity", "confidentiality", or "" where it cannot be read
+    reason, next_step : str, why not and what to do; empty where can_collect
+    programs : verdicts, empty where none could be tried
+    """
+
+    system: str
+    kernel: str
+    machine: str
+    btf: bool
+    ring_buffer: bool
+    capabilities: dict[str, bool]
+    lockdown: str
+    supported: bool
+    can_collect: bool
+    reason: str = ""
+    next_step: str = ""
+    programs: tuple[ProgramVerdict, ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return plain dicts, lists and values."""
+        return {**dataclasses.asdict(self), "programs": [dataclasses.asdict(program) for program in self.programs]}
+
+
+def is_supported() -> bool:
+    """Say whether this kernel could collect live, rights aside. Never raises."""
+    return not _unsupported(_btf(), _ring_buffer())[0]
+
+
+def probe() -> PlatformReport:
+    """Find out what this machine can do; load every program for a moment where the rights allow it. Never raises."""
+    system, kernel, machine = _uname()
+    btf, ring_buffer, lockdown, have = _btf(), _ring_buffer(), _lockdown(), _capabilities()
+    reason, step = _unsupported(btf, ring_buffer)
+    supported = not reason
+    programs: tuple[ProgramVerdict, ...] = ()
+    if supported:
+        reason, step = _not_permitted(have, lockdown)
+        if not reason:
+            programs, reason, step = _try_programs()
+    return PlatformReport(system, kernel, machine, btf, ring_buffer, have, lockdown, supported, supported and not reason, reason, step,
+                          programs)
+
+
+def _uname() -> tuple[str, str, str]:
+    try:
+        name = os.uname()
+        return name.sysname, name.release, name.machine
+    except (AttributeError, OSError):       # Windows has no uname
+        return {"win32": "Windows"}.get(sys.platform, sys.platform), "", ""
+
+
+def _read(path: str, most: int = 1 << 16) -> bytes:
+    try:
+        with open(path, "rb") as file:
+            return file.read(most)
+    except OSError:
+        return b""
+
+
+def _btf() -> bool:
+    return sys.platform.startswith("linux") and len(_read(BTF_PATH, 4)) == 4
+
+
+def _ring_buffer() -> bool:
+    if not sys.platform.startswith("linux"):
+        return False
+    blob = _read(BTF_PATH, 1 << 26)
+    return _RING_BUFFER_MARK in blob if blob else _version() >= _RING_BUFFER_SINCE
+
+
+def _version() -> tuple[int, int]:
+    numbers = _uname()[1].replace("-", ".").split(".")[:2]
+    try:
+        return int(numbers[0]), int(numbers[1])
+    except (ValueError, IndexError):
+        return 0, 0
+
+
+def _lockdown() -> str:
+    """Return the mode in brackets of "none [integrity] confidentiality"."""
+    text = _read(LOCKDOWN_PATH).decode("ascii", "replace")
+    return text.partition("[")[2].partition("]")[0]
+
+
+def _capabilities() -> dict[str, bool]:
+    """Read the effective set; inside a user namespace it does not count for bpf(2)."""
+    mask = 0
+    for line in _read("/proc/self/status").splitlines():
+        if line.startswith(b"CapEff:"):
+            try:
+                mask = int(line.split()[1], 16)
+            except (ValueError, IndexError):
+                mask = 0
+    if not _initial_user_namespace():
+        mask = 0
+    admin = bool(mask >> _CAP_SYS_ADMIN & 1)
+    return {name: admin or bool(mask >> bit & 1) for name, bit in _CAPS.items()}
+
+
+def _initial_user_namespace() -> bool:
+    words = _read("/proc/self/uid_map").split()
+    return not words or words == [b"0", b"0", b"4294967295"]
+
+
+def _has_core() -> bool:
+    try:
+        return find_spec("tapio_fast._core._kernel") is not None
+    except (ImportError, ValueError):
+        return False
+
+
+def _unsupported(btf: bool, ring_buffer: bool) -> tuple[str, str]:
+    """Return why nobody could collect live here, and the next step; two empty texts if somebody could."""
+    if not sys.platform.startswith("linux"):
+        return f"{OFF_LINUX}, and this is {_uname()[0]}", "collect on a Linux machine; stores can be replayed, queried and exported here"
+    if not _has_core():
+        return ("this build of tapio_fast has no BPF part", "install a Linux wheel, or build again without TAPIO_FAST_NO_BPF")
+    if not ring_buffer:
+        return (f"kernel {_uname()[1]} has no BPF ring buffer", "use kernel 5.8 or later")
+    if not btf:
+        return (f"kernel {_uname()[1]} shows no type information at {BTF_PATH}",
+                "use a kernel with CONFIG_DEBUG_INFO_BTF=y (as Debian 11 and later have), and mount /sys in containers")
+    return "", ""
+
+
+def _not_permitted(have: dict[str, bool], lockdown: str) -> tuple[str, str]:
+    missing = [name for name, held in have.items() if not held]
+    if missing and not _initial_user_namespace():
+        return ("this process is in a user namespace, where capabilities do not count for bpf(2)",
+                "run in the initial user namespace: outside of rootless containers, or with a host user mapping")
+    if missing:
+        lower = ",".join(name.lower() for name in missing)
+        return (f"this process lacks {' and '.join(missing)}",
+                f"run with sudo, or `setcap {lower}+ep` on a copy of the Python binary, or add {', '.join(missing)} to the container")
+    if lockdown == "confidentiality":
+        return ("the kernel is locked down (confidentiality), which forbids BPF to read kernel memory",
+                "boot with lockdown=integrity or none")
+    return "", ""
+
+
+def _try_programs() -> tuple[tuple[ProgramVerdict, ...], str, str]:
+    """Load every program once; return verdicts, and why live collection cannot work if it cannot."""
+    from tapio_fast.errors import PermissionDeniedError
+    try:
+        from tapio_fast import schema
+        from tapio_fast._core import _kernel
+        found = _kernel.probe_programs([kind.number for kind in schema.KINDS])
+    except PermissionDeniedError as error:
+        return (), f"bpf(2) is refused although the capabilities are there ({error})", \
+            "let the seccomp profile or security module of this container allow bpf(2)"
+    except Exception as error:      # a probe reports, whatever happens below it
+        return (), str(error), "please report this with the output of `tapio-fast doctor --json`"
+    verdicts = tuple(_verdict(program) for program in found)
+    if any(verdict.verdict == "ok" for verdict in verdicts):
+        return verdicts, "", ""
+    if any(program["errno"] in (_EPERM, _EACCES) for program in found):
+        return verdicts, "bpf(2) is refused although the capabilities are there", \
+            "let the seccomp profile or security module of this container allow bpf(2)"
+    return verdicts, "the kernel took none of the programs", "please report this with the output of `tapio-fast doctor --json`"
+
+
+def _verdict(program: dict[str, Any]) -> ProgramVerdict:
+    state = program["state"]
+    known = {"attached": "ok", "loaded": "ok", "missing_hook": "missing", "not_wanted": "unused"}
+    return ProgramVerdict(program["name"], program["hook"], program["object"], known.get(state, "refused"), program["reason"],
+                          program.get("insns", 0))

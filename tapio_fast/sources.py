@@ -1,0 +1,259 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where a collector's records come from: the kernel, the synthetic generator, in-memory rings. Relies on `_core`, `config`, `filtering`.
+
+A source is used by one collector. The raw store's replay (`store.py`) is a source as well.
+"""
+from __future__ import annotations
+
+import os
+import struct
+import threading
+import time
+from typing import TYPE_CHECKING, Any, Protocol
+
+from tapio_fast import schema
+from tapio_fast.errors import ClosedError, FilterError
+from tapio_fast.filtering import KernelFilter
+
+if TYPE_CHECKING:
+    from tapio_fast._core._engine import Source as CoreSource
+    from tapio_fast._core._kernel import KernelObject
+    from tapio_fast._core._log import Log
+    from tapio_fast._core._memory import MemoryRings
+    from tapio_fast.config import Config
+
+WEIGHT_ONE = 0x3F800000
+
+
+class Source(Protocol):
+    """What a collector needs of a source; private to the package but for `name`."""
+
+    name: str
+
+    def _open(self, config: Config, log: Log, filter: KernelFilter) -> CoreSource:
+        """Return the engine's source, ready to be read."""
+
+    def _begin(self) -> None:
+        """Called after the pump has started."""
+
+    def _end(self) -> None:
+        """Called before the pump stops: no more use of the engine's source from this side."""
+
+
+def enabled_kinds(config: Config) -> set[str]:
+    """Return the kinds that a configuration enables, meta apart."""
+    kinds: set[str] = set()
+    process, network = config.programs.process, config.programs.network
+    if process.enabled:
+        kinds |= {"process.signal", "process.rename"}
+        if process.track_exec:
+            kinds.add("process.exec")
+        if process.track_fork_exit:
+            kinds |= {"process.fork", "process.exit"}
+    if network.enabled and network.track_connections and "TCP" in network.protocols:
+        kinds |= {"network.connect", "network.accept", "network.close"}
+    return kinds if config.enabled else set()
+
+
+class KernelSource:
+    """The running kernel, by BPF programs.
+
+    netns : int, inode of the only network namespace to watch sockets of; 0 = all
+    trace_self : bool, also record what this very process does
+    snapshot : bool, begin with a record of every living process and TCP socket
+    """
+
+    name = "kernel"
+    _synth = False
+
+    def __init__(self, *, netns: int = 0, trace_self: bool = False, snapshot: bool = True) -> None:
+        self._options: dict[str, Any] = {"netns": netns, "trace_self": trace_self, "snapshot": snapshot}
+        self._object: KernelObject | None = None
+        self._kinds: set[str] = set()
+        self._lock = threading.Lock()
+
+    def _enabled(self, config: Config) -> set[str]:
+        return enabled_kinds(config)
+
+    def _open(self, config: Config, log: Log, filter: KernelFilter) -> CoreSource:
+        from tapio_fast._core._kernel import KernelObject
+
+        if self._object is not None:
+            raise ClosedError("this source was used by another collector; make a new one")
+        self._kinds = self._enabled(config)
+        kinds = filter.numbers(self._kinds)
+        domains = set() if self._synth else {name.split(".")[0] for name in self._kinds}
+        follow = filter.descendants_of is not None
+        self._object = KernelObject(
+            log, bulk_bytes=config.performance.ring_buffer_size_mb << 20, process="process" in domains or follow,
+            network="network" in domains, synth=self._synth, kinds=kinds, args_max=config.programs.process.args_max_bytes,
+            map_entries=config.performance.map_entries_limit, profile=config.debug.enabled and config.debug.profile_enabled,
+            **self._options)
+        self._set_filter(filter)
+        self._object.attach()
+        return self._object.source()
+
+    def _set_filter(self, filter: KernelFilter) -> int:
+        """Push a filter down; return the new rule generation."""
+        with self._lock:
+            return self._need().set_rules(filter.numbers(self._kinds), filter.tables(), filter.descendants_of)
+
+    def _need(self) -> KernelObject:
+        if self._object is None:
+            raise ClosedError("this source is not open; start its collector first")
+        return self._object
+
+    def _begin(self) -> None:
+        pass
+
+    def _end(self) -> None:
+        pass
+
+    def set_rate(self, kind: str, probability: float) -> None:
+        """Sample a kind in the kernel with this probability (0 < p <= 1); kept records carry the weight 1/p."""
+        if not 0.0 < probability <= 1.0:
+            raise FilterError(f"sampling probability of {kind} is {probability}; it must be above 0 and at most 1")
+        threshold = min(0xFFFFFFFF, max(1, round(probability * 2**32)))
+        weight = 1.0 if threshold == 0xFFFFFFFF else 2**32 / threshold
+        bits = struct.unpack("<I", struct.pack("<f", weight))[0]
+        self._need().set_rate(schema.KIND_BY_NAME[kind].number, threshold, bits)
+
+    def set_throttle(self, rate: int, burst: int) -> None:
+        """Allow each cgroup `rate` records a second and `burst` at once; rate 0 lifts the throttle."""
+        self._need().set_throttle(rate, burst)
+
+    def programs(self, stats: bool = False) -> list[dict[str, Any]]:
+        """Return a dict per program."""
+        return self._need().programs(stats)
+
+    def tampered(self) -> tuple[int, str]:
+        """Return (how many maps and links somebody else has changed, the first one as a sentence)."""
+        return self._need().tampered()
+
+    def maps(self) -> list[dict[str, Any]]:
+        """Return a dict per map."""
+        return self._need().maps()
+
+
+class SyntheticSource(KernelSource):
+    """The load generator: BPF programs that send made-up records through the same gate and rings, and trace nothing.
+
+    rate : records/s over all CPUs; 0 = as fast as it goes
+    count : records to try in all, spread over the CPUs; None = until the collector stops
+    kinds : names; each CPU's thread sends them in turn ("cpu.usage" bulk, "cpu.load" critical, "network.connect", "process.exec")
+    text_len : bytes of args of a process.exec
+    cpus : CPUs to run on; None = all that this process may use
+    stop_on_full : bool, wait for room after a refused record instead of losing records
+    """
+
+    name = "synthetic"
+    _synth = True
+
+    def __init__(self, *, rate: int = 0, count: int | None = None, kinds: tuple[str, ...] = ("cpu.usage",), text_len: int = 64,
+                 cpus: tuple[int, ...] | None = None, stop_on_full: bool = False) -> None:
+        super().__init__(snapshot=False)
+        self._plan = (rate, count, kinds, text_len, stop_on_full)
+        self._cpus = sorted(os.sched_getaffinity(0)) if cpus is None else list(cpus)
+        self._stop = threading.Event()
+        self._threads: list[threading.Thread] = []
+        self.tried: dict[tuple[int, str], int] = {}     # (cpu, kind) -> the generator's own count
+        self.sent: dict[tuple[int, str], int] = {}
+
+    def _enabled(self, config: Config) -> set[str]:
+        return set(self._plan[2])
+
+    def _begin(self) -> None:
+        for i, cpu in enumerate(self._cpus):
+            thread = threading.Thread(target=self._run, args=(i, cpu), name=f"tapio-synth-{cpu}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def _end(self) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join()
+
+    def wait(self, timeout: float | None = None) -> bool:
+        """Wait until `count` records were tried; return False after `timeout` seconds."""
+        end = None if timeout is None else time.monotonic() + timeout
+        for thread in self._threads:
+            thread.join(None if end is None else max(0.0, end - time.monotonic()))
+        return not any(t.is_alive() for t in self._threads)
+
+    def _run(self, place: int, cpu: int) -> None:
+        os.sched_setaffinity(0, {cpu})
+        rate, count, kinds, text_len, stop_on_full = self._plan
+        share = None if count is None else count // len(self._cpus) + (place < count % len(self._cpus))
+        chunk = 16384 if not rate else max(1, min(16384, rate // len(self._cpus) // 1000))
+        first, started, turn = 0, time.monotonic(), 0
+        while not self._stop.is_set() and (share is None or first < share):
+            kind = schema.KIND_BY_NAME[kinds[turn % len(kinds)]]
+            n = chunk if share is None else min(chunk, share - first)
+            tried, sent, _ = self._need().synth(kind.number, n, first, text_len, stop_on_full)
+            key = (cpu, kind.name)
+            self.tried[key] = self.tried.get(key, 0) + tried
+            self.sent[key] = self.sent.get(key, 0) + sent
+            first += sent if stop_on_full else tried
+            turn += sent == n or not stop_on_full
+            if rate:
+                ahead = first / (rate / len(self._cpus)) - (time.monotonic() - started)
+                if ahead > 0:
+                    self._stop.wait(ahead)
+            elif stop_on_full and sent < n:
+                self._stop.wait(0.0002)
+
+
+class MemorySource:
+    """Rings in this process's own memory, laid out like the kernel's; needs no rights. `fill()` sends rows.
+
+    cpus : rings to make, as if there were so many CPUs
+    bulk_bytes, critical_bytes : size of each CPU's ring, a power of two, at least 4096
+    """
+
+    name = "memory"
+
+    def __init__(self, *, cpus: int = 1, bulk_bytes: int = 1 << 22, critical_bytes: int = 1 << 19) -> None:
+        self._sizes = (cpus, bulk_bytes, critical_bytes)
+        self._rings: MemoryRings | None = None
+
+    def _open(self, config: Config, log: Log, filter: KernelFilter) -> CoreSource:
+        if filter != KernelFilter():
+            raise FilterError("in-memory rings have no gate to filter at; leave the filter out and use batch.filter()")
+        return self._need().source()
+
+    def _need(self) -> MemoryRings:
+        if self._rings is None:
+            from tapio_fast._core._memory import MemoryRings
+
+            self._rings = MemoryRings(*self._sizes)
+        return self._rings
+
+    def _begin(self) -> None:
+        pass
+
+    def _end(self) -> None:
+        pass
+
+    def fill(self, kind: str, row: Any = None, n: int = 1, *, tail: bytes = b"", cpu: int = 0, stop_on_full: bool = False) -> int:
+        """Send n copies of a row as `kind`; return how many fitted (the rest counts as k_ring_full).
+
+        row : numpy void of the kind's domain, or None for zeros; ts_ns, seq, cpu, type, subtype and weight are set.
+        tail : bytes of text that the row's text fields point into
+        """
+        import numpy as np
+
+        k = schema.KIND_BY_NAME[kind]
+        one = np.zeros(1, schema.DTYPES[k.domain])
+        if row is not None:
+            one[0] = row
+        one["type"], one["subtype"], one["weight"] = k.type, k.subtype, 1.0
+        return self._need().fill(cpu, k.number, one.tobytes() + tail, n, stop_on_full)
+
+    def raw(self, record: bytes, *, cpu: int = 0, lane: str = "bulk") -> bool:
+        """Put these bytes as one record on a ring, right or wrong; return False when it is full."""
+        return self._need().raw(cpu, schema.LANES.index(lane), record)
+
+    def image(self, data: bytes, consumer: int, producer: int, *, cpu: int = 0, lane: str = "bulk") -> None:
+        """Load a recorded image of a kernel ring of the same size, before the collector starts."""
+        self._finite = True
+        self._need().image(cpu, schema.LANES.index(lane), data, consumer, producer)
