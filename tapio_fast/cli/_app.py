@@ -1,0 +1,158 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every verb with its options. Each body is one call; what it calls is imported then, so that help is quick and needs nothing."""
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+app = typer.Typer(name="tapio-fast", add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+                  help="Kernel telemetry in batches: record, watch and replay, with every lost record accounted for.",
+                  context_settings={"help_option_names": ["-h", "--help"]})
+config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show or check the configuration.")
+list_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List what can be collected.")
+app.add_typer(config_app, name="config")
+app.add_typer(list_app, name="list")
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="Configuration file (TOML).")]
+Preset = Annotated[str | None, typer.Option(metavar="P", help="default, high_performance or security.")]
+Programs = Annotated[str | None, typer.Option(metavar="A,B", help="Only these domains, such as process,network.")]
+Filter = Annotated[str | None, typer.Option("--filter", metavar="EXPR", help="What to keep (not available yet).")]
+Rules = Annotated[Path | None, typer.Option(metavar="FILE", readable=False, help="Filter rules (not available yet).")]
+Fields = Annotated[str | None, typer.Option(metavar="A,B", help="Only these fields; `list fields` names them.")]
+Follow = Annotated[int | None, typer.Option(metavar="PID", help="Only this process and what it starts from now on.")]
+User = Annotated[str | None, typer.Option(metavar="U", help="User that CMD runs as and that owns the store (default: who called sudo).")]
+Duration = Annotated[str | None, typer.Option("--duration", "-d", metavar="SECONDS", help='Stop after this time: 10, "500ms", "2m".')]
+Count = Annotated[int | None, typer.Option("--count", "-n", metavar="N", min=1, help="Stop after this many events.")]
+Command = Annotated[list[str] | None, typer.Argument(metavar="[-- CMD ...]", help="Run this, and follow it and its children only.",
+                                                        show_default=False)]
+Store = Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="Directory of a raw store.")]
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from tapio_fast.cli._machine import version
+        version(False)
+        raise typer.Exit(0)
+
+
+@app.callback()
+def _root(_: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False) -> None:
+    pass
+
+
+def _run(verb: Callable[..., int], *args: Any) -> None:
+    """Run a verb and end with its code. A reader that has gone is no failure; typer would make it one."""
+    try:
+        code = verb(*args)
+    except BrokenPipeError:
+        from tapio_fast.cli._exit import nobody_reads
+        code = nobody_reads()
+    raise typer.Exit(code)
+
+
+@app.command()
+def doctor(json: Json = False) -> None:
+    """Say what this machine can do, why not, and the exact next step."""
+    from tapio_fast.cli._machine import doctor as run
+    _run(run, json)
+
+
+@app.command()
+def record(output: Annotated[Path, typer.Option("--output", "-o", metavar="DIR", readable=False,
+                                                help="Directory of the raw store; made if missing.")],
+           command: Command = None, duration: Duration = None, count: Count = None, preset: Preset = None, config: ConfigFile = None,
+           programs: Programs = None, filter: Filter = None, rules: Rules = None, follow: Follow = None, user: User = None,
+           json: Json = False) -> None:
+    """Write live events into a raw store; ends with the ledger. Ctrl-C stops it."""
+    given = dict(locals())
+    from tapio_fast.cli._record import record as run
+    _run(run, _options(given))
+
+
+@app.command()
+def tail(command: Command = None, duration: Duration = None, count: Count = None, preset: Preset = None, config: ConfigFile = None,
+         programs: Programs = None, filter: Filter = None, rules: Rules = None, follow: Follow = None, user: User = None,
+         fields: Fields = None, semantic: Annotated[bool, typer.Option(help="Semantic events (not available yet).")] = False,
+         verbose: Annotated[bool, typer.Option("--verbose", "-v", help="More of each event.")] = False, json: Json = False) -> None:
+    """Show live events: text on a terminal, JSON Lines in a pipe. Ctrl-C stops it."""
+    given = dict(locals())
+    from tapio_fast.cli._tail import tail as run
+    _run(run, _options(given))
+
+
+@app.command()
+def replay(store: Store, count: Count = None, programs: Programs = None, filter: Filter = None, rules: Rules = None,
+           fields: Fields = None, semantic: Annotated[bool, typer.Option(help="Semantic events (not available yet).")] = False,
+           since: Annotated[str | None, typer.Option(metavar="TIME", help='Not older: ISO 8601, or "-2h".')] = None,
+           until: Annotated[str | None, typer.Option(metavar="TIME", help="Older than: ISO 8601, or \"-2h\".")] = None,
+           verbose: Annotated[bool, typer.Option("--verbose", "-v", help="More of each event.")] = False, json: Json = False) -> None:
+    """Show the events of a raw store: text on a terminal, JSON Lines in a pipe."""
+    given = dict(locals())
+    from tapio_fast.cli._tail import replay as run
+    _run(run, _options(given))
+
+
+@app.command()
+def info(store: Store, json: Json = False) -> None:
+    """Say what a raw store holds."""
+    from tapio_fast.cli._store import info as run
+    _run(run, store, json)
+
+
+@config_app.command("show")
+def config_show(preset: Preset = None, config: ConfigFile = None,
+                origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False) -> None:
+    """Print the whole configuration that a command would use, as TOML."""
+    from tapio_fast.cli._settings import show
+    _run(show, preset, config, origin)
+
+
+@config_app.command("check")
+def config_check(file: Annotated[Path, typer.Argument(metavar="FILE", readable=False)]) -> None:
+    """Check a configuration file; 0 if it is right, 78 if not."""
+    from tapio_fast.cli._settings import check
+    _run(check, file)
+
+
+@list_app.command("events")
+def list_events(json: Json = False) -> None:
+    """List the kinds of events."""
+    from tapio_fast.cli._machine import list_events as run
+    _run(run, json)
+
+
+@list_app.command("fields")
+def list_fields(domain: Annotated[str | None, typer.Argument(metavar="[DOMAIN]")] = None, json: Json = False) -> None:
+    """List the fields of each domain."""
+    from tapio_fast.cli._machine import list_fields as run
+    _run(run, domain, json)
+
+
+@list_app.command("programs")
+def list_programs(json: Json = False) -> None:
+    """List the BPF programs, with this kernel's verdict where the rights allow asking."""
+    from tapio_fast.cli._machine import list_programs as run
+    _run(run, json)
+
+
+@app.command()
+def version(json: Json = False) -> None:
+    """Print the version."""
+    from tapio_fast.cli._machine import version as run
+    _run(run, json)
+
+
+@app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}, add_help_option=False)
+def bench(ctx: typer.Context) -> None:
+    """Measure: the same as `python -m tapio_fast.bench` (see its --help)."""
+    from tapio_fast.bench import main
+    _run(lambda: main(ctx.args) or 0)
+
+
+def _options(given: dict[str, Any]) -> Any:
+    from tapio_fast.cli._settings import Options
+    return Options(**given)

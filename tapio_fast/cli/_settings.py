@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the command line asked for, as one object; its way into a Config; and the verbs `config show` and `config check`."""
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from tapio_fast.cli._exit import OK, say
+from tapio_fast.config import Config, LoadedConfig, load, not_active
+from tapio_fast.errors import ConfigError
+
+DOMAINS = tuple(spec.name for spec in dataclasses.fields(Config.default().programs))
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """Everything that record, tail and replay take; what a verb lacks stays None."""
+
+    command: list[str] | None = None
+    output: Path | None = None
+    store: Path | None = None
+    duration: str | None = None
+    count: int | None = None
+    preset: str | None = None
+    config: Path | None = None
+    programs: str | None = None
+    filter: str | None = None
+    rules: Path | None = None
+    fields: str | None = None
+    follow: int | None = None
+    user: str | None = None
+    since: str | None = None
+    until: str | None = None
+    semantic: bool = False
+    verbose: bool = False
+    json: bool = False
+
+    def __post_init__(self) -> None:
+        if self.command and self.follow is not None:
+            raise typer.BadParameter("--follow PID and -- CMD exclude each other; give one of them")
+        if self.rules is not None:
+            raise typer.BadParameter("filter rules are not available in this version; leave --rules out")
+        if self.semantic:
+            raise typer.BadParameter("semantic events are not available in this version; leave --semantic out")
+        if self.follow is not None and self.follow <= 0:
+            raise typer.BadParameter(f"--follow {self.follow} is not a process id")
+        _ = self.seconds, self.domains      # wrong ones are refused before anything starts
+
+    @property
+    def seconds(self) -> float | None:
+        """--duration in seconds."""
+        return None if self.duration is None else seconds_of(self.duration)
+
+    @property
+    def domains(self) -> list[str] | None:
+        """--programs as a list of domains."""
+        if self.programs is None:
+            return None
+        wanted = [name.strip() for name in self.programs.split(",") if name.strip()]
+        unknown = [name for name in wanted if name not in DOMAINS]
+        if unknown or not wanted:
+            raise typer.BadParameter(f"--programs {self.programs}: {unknown[0] if unknown else 'nothing'} is not a domain; "
+                                     f"there are {', '.join(DOMAINS)}")
+        return wanted
+
+
+def seconds_of(text: str) -> float:
+    """Read a duration, or raise the usage error that shows how to write one."""
+    from tapio_fast._config_kinds import Refused, duration
+    try:
+        return float(duration(0.0, 1e9).check(float(text) if text.replace(".", "", 1).isdigit() else text))
+    except Refused:
+        raise typer.BadParameter(f'{text!r} is not a duration; write 10, "500ms" or "2m"') from None
+
+
+def configure(options: Options, **more: Any) -> Config:
+    """Join all sources of configuration with what the command line says; warn of keys that do nothing yet."""
+    cli: dict[str, Any] = dict(more)
+    if options.domains is not None:
+        cli["programs"] = {name: {"enabled": name in options.domains} for name in DOMAINS}
+    config = load(cli, options.config, options.preset).config
+    warn_not_active(config)
+    return config
+
+
+def warn_not_active(config: Config) -> None:
+    """Say which keys are set to something that this version does not do."""
+    keys = not_active(config)
+    if keys:
+        say(f"warning: not available in this version, so without effect: {', '.join(keys)}")
+
+
+def show(preset: str | None, file: Path | None, origin: bool) -> int:
+    """Print the configuration as TOML."""
+    loaded: LoadedConfig = load(None, file, preset)
+    sys.stdout.write(loaded.config.to_toml(loaded.origins if origin else None))
+    warn_not_active(loaded.config)
+    return OK
+
+
+def check(file: Path) -> int:
+    """Check one file on its own, as `--config FILE` would read it."""
+    if not os.path.exists(file):
+        raise ConfigError(f"cannot read configuration file {str(file)!r}: it does not exist; check the path")
+    warn_not_active(Config.from_file(file))
+    print(f"{file}: ok")
+    return OK
