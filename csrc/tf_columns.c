@@ -40,14 +40,15 @@ void tf_columns_split(const uint8_t *rows, uint32_t n, uint32_t row_size, const 
 	}
 }
 
-uint64_t tf_text_bytes(const uint8_t *rows, uint32_t n, uint32_t row_size, uint32_t field)
+uint64_t tf_text_bytes(const uint8_t *rows, uint32_t n, uint32_t row_size, uint32_t field, uint32_t text_len)
 {
 	uint64_t sum = 0;
 
 	for (uint32_t i = 0; i < n; i++) {
 		const struct tf_text *t = (const void *)(rows + (size_t)i * row_size + field);
 
-		sum += t->len;
+		if ((uint64_t)t->offset + t->len <= text_len)
+			sum += t->len;
 	}
 	return sum;
 }

@@ -11,8 +11,8 @@ struct tf_column {
 };
 /* Splits rows into columns, in blocks that stay in the first-level cache. */
 void tf_columns_split(const uint8_t *rows, uint32_t n, uint32_t row_size, const struct tf_column *columns, size_t n_columns);
-/* Sum of the lengths of one text field. */
-uint64_t tf_text_bytes(const uint8_t *rows, uint32_t n, uint32_t row_size, uint32_t field);
+/* Bytes that tf_text_gather will pack: a reference outside the text area counts nothing. */
+uint64_t tf_text_bytes(const uint8_t *rows, uint32_t n, uint32_t row_size, uint32_t field, uint32_t text_len);
 /* Texts of one field packed in row order: offsets[n + 1], data of tf_text_bytes(). A reference outside `text` gives an empty text. */
 void tf_text_gather(const uint8_t *rows, uint32_t n, uint32_t row_size, uint32_t field, const uint8_t *text, uint32_t text_len,
 		    uint64_t *offsets, uint8_t *data);

@@ -9,8 +9,8 @@ from tapio_fast.config import Config, not_active
 from tapio_fast.stats import LOSSES, DebugInfo, HealthStatus, Statistics, ledger_from
 
 _MIB = 1 << 20
-# (pump.stats(), pump.ledger(), pool.stats(), programs, sentences about tampering)
-Parts = tuple[dict[str, Any], tuple[int, int, int, bytes], dict[str, int], list[dict[str, Any]], list[str]]
+# (pump.stats(), pump.ledger(), pool.stats(), programs)
+Parts = tuple[dict[str, Any], tuple[int, int, int, bytes], dict[str, int], list[dict[str, Any]]]
 
 
 def ring_bytes(config: Config) -> int:
@@ -31,7 +31,7 @@ def _branches(pump: dict[str, Any]) -> dict[str, dict[str, int]]:
 
 def statistics(parts: Parts, config: Config, seconds: float) -> Statistics:
     """Return Statistics; seconds is the time since start, for cpu_percent."""
-    pump, raw_ledger, pool, programs, _ = parts
+    pump, raw_ledger, pool, programs = parts
     ledger = ledger_from(raw_ledger)
     totals = ledger.totals(ledger.cells)
     totals["in_ring"] = pump["in_ring"]
@@ -76,9 +76,9 @@ def _advice(pump: dict[str, Any], stats: Statistics, config: Config, failed: lis
     return advice
 
 
-def health_status(parts: Parts, config: Config, state: str, stats: Statistics) -> HealthStatus:
-    """Return HealthStatus: unhealthy when nothing is collected any more, degraded when part is missing or lost."""
-    pump, _, _, programs, violations = parts
+def health_status(parts: Parts, config: Config, state: str, stats: Statistics, violations: list[str]) -> HealthStatus:
+    """Return HealthStatus: unhealthy when nothing is collected any more, degraded when part is missing, lost or tampered with."""
+    pump, _, _, programs = parts
     loaded = [p for p in programs if p["state"] in ("attached", "loaded")]
     served = {p["hook"] for p in loaded}     # a variant for other kernels is not missed where its sibling runs
     failed = [p for p in programs if p["state"] in ("load_failed", "attach_failed")
@@ -98,7 +98,7 @@ def health_status(parts: Parts, config: Config, state: str, stats: Statistics) -
 
 def debug_info(parts: Parts, config: Config, maps: list[dict[str, Any]], source: str) -> DebugInfo:
     """Return DebugInfo; the debug section of the configuration says how much of it."""
-    pump, raw_ledger, pool, programs, _ = parts
+    pump, raw_ledger, pool, programs = parts
     debug = config.debug
     names = ["name", "hook", "object", "state", "id"]
     if debug.enabled and debug.dump_programs:

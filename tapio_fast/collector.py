@@ -68,6 +68,7 @@ class Collector:
         self._store_id: tuple[int, ...] | None = None
         self._attached = self._closing = False
         self._final: tuple[Any, ...] | None = None
+        self._last_violations: list[str] = []
         self._started = self._stopped_at = 0.0
         self._pid = os.getpid()
 
@@ -101,12 +102,14 @@ class Collector:
             if writer is not None:
                 self._pump.set_raw(writer, "drop_newest" if self._source.name != "store" else "block")
             self._pump.note_rules(1, self._filter.text().encode())
-            if getattr(self._source, "_finite", False):     # what is there already must not go by before the first read
+            if self._source._finite:      # what is there already must not go by before the first read
                 self._attach()
             self._pump.start()
         except BaseException:
             if self._pump is not None:
                 self._pump.close()
+            if writer is not None:
+                writer.close()      # the store is free at once, not when the traceback goes; a no-op where the pump had it
             self._drain_log()
             raise
 
@@ -137,7 +140,7 @@ class Collector:
         self._closing = True
         with self._reading, self._lock:         # a read() in another thread returns first: stop() has ended its queue
             if self._state == "stopped":
-                self._final = self._snapshot()
+                self._final, self._last_violations = self._snapshot(), self._violations()
                 self._state = "closed"
                 self._pump.close()
                 self._pump = None
@@ -166,10 +169,8 @@ class Collector:
         """In a forked child: the parent goes on collecting, this copy is closed."""
         self._lock, self._reading = threading.RLock(), threading.Lock()     # their holders do not exist here
         if self._state in ("running", "stopped"):
-            source_object = getattr(self._source, "_object", None)
             self._pump.forget()
-            if source_object is not None:
-                source_object.forget()
+            self._source._forget()
         self._state, self._pump = "closed (forked child)", None
 
     # -- reading ---------------------------------------------------------------------------------------------------------
@@ -260,22 +261,18 @@ class Collector:
         with self._lock:
             if self._state != "running":
                 raise ClosedError(f"this collector is {self._state}; a filter can be changed while it runs")
-            set_filter = getattr(self._source, "_set_filter", None)
-            if set_filter is None:
-                raise ConfigError(f"the {self._source.name} source has no gate to filter at; use batch.filter()")
-            gen = int(set_filter(wanted))
+            gen = int(self._source._set_filter(wanted))
             self._filter = wanted
             self._pump.note_rules(gen, wanted.text().encode())
             return gen
 
     def _snapshot(self) -> tuple[Any, ...]:
-        programs = self._source.programs(True) if hasattr(self._source, "programs") else []
-        return self._pump.stats(), self._pump.ledger(), self._pool.stats(), programs, self._violations()
+        return self._pump.stats(), self._pump.ledger(), self._pool.stats(), self._source.programs(True)
 
     def _violations(self) -> list[str]:
         """Sentences about our maps, links or store that are not as we left them."""
         found = []
-        n, first = self._source.tampered() if hasattr(self._source, "tampered") else (0, "")
+        n, first = self._source.tampered()
         if n:
             found = [first] + [f"{n - 1} more things of ours were changed by somebody else"] * (n > 1)
         if self._store_id is not None and _identity(self.config.dual_path.raw_storage_path) != self._store_id:
@@ -292,18 +289,23 @@ class Collector:
 
     def stats(self) -> Statistics:
         """Return counters, both sides of every identity; also after close()."""
-        end = self._stopped_at or time.monotonic()
-        return statistics(self._parts(), self.config, end - self._started if self._started else 0.0)
+        return statistics(self._parts(), self.config, self._seconds())
+
+    def _seconds(self) -> float:
+        return (self._stopped_at or time.monotonic()) - self._started if self._started else 0.0
 
     def health(self) -> HealthStatus:
         """Return how the collector is, why, and what to do about it."""
-        return health_status(self._parts(), self.config, self._state, self.stats())
+        with self._lock:
+            parts = self._parts()
+            violations = self._last_violations if self._final is not None else self._violations()
+        return health_status(parts, self.config, self._state, statistics(parts, self.config, self._seconds()), violations)
 
     def debug(self) -> DebugInfo:
         """Return what is loaded and how records flow; `debug.dump_programs`, `.dump_maps`, `.profile_enabled` add to it."""
         maps = []
         with self._lock:
-            if self._pump is not None and hasattr(self._source, "maps"):
+            if self._pump is not None:
                 maps = self._source.maps()
         return debug_info(self._parts(), self.config, maps, self._source.name)
 

@@ -9,10 +9,10 @@ import os
 import struct
 import threading
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from tapio_fast import schema
-from tapio_fast.errors import ClosedError, FilterError
+from tapio_fast.errors import ClosedError, ConfigError, FilterError
 from tapio_fast.filtering import KernelFilter
 
 if TYPE_CHECKING:
@@ -22,22 +22,41 @@ if TYPE_CHECKING:
     from tapio_fast._core._memory import MemoryRings
     from tapio_fast.config import Config
 
-WEIGHT_ONE = 0x3F800000
 
+class Source:
+    """What a collector needs of a source; private to the package but for `name`. Here: what one without a kernel answers."""
 
-class Source(Protocol):
-    """What a collector needs of a source; private to the package but for `name`."""
-
-    name: str
+    name = ""
+    _finite = False     # what it has is there before the first read, and must not go by until then
 
     def _open(self, config: Config, log: Log, filter: KernelFilter) -> CoreSource:
         """Return the engine's source, ready to be read."""
+        raise NotImplementedError
 
     def _begin(self) -> None:
         """Called after the pump has started."""
 
     def _end(self) -> None:
         """Called before the pump stops: no more use of the engine's source from this side."""
+
+    def _forget(self) -> None:
+        """Called in a forked child, after the pump has let go: touch nothing that is the parent's."""
+
+    def _set_filter(self, filter: KernelFilter) -> int:
+        """Push a filter down; return the new rule generation."""
+        raise ConfigError(f"the {self.name} source has no gate to filter at; use batch.filter()")
+
+    def programs(self, stats: bool = False) -> list[dict[str, Any]]:
+        """Return a dict per program."""
+        return []
+
+    def maps(self) -> list[dict[str, Any]]:
+        """Return a dict per map."""
+        return []
+
+    def tampered(self) -> tuple[int, str]:
+        """Return (how many maps and links somebody else has changed, the first one as a sentence)."""
+        return 0, ""
 
 
 def enabled_kinds(config: Config) -> set[str]:
@@ -55,7 +74,7 @@ def enabled_kinds(config: Config) -> set[str]:
     return kinds if config.enabled else set()
 
 
-class KernelSource:
+class KernelSource(Source):
     """The running kernel, by BPF programs.
 
     netns : int, inode of the only network namespace to watch sockets of; 0 = all
@@ -103,11 +122,9 @@ class KernelSource:
             raise ClosedError("this source is not open; start its collector first")
         return self._object
 
-    def _begin(self) -> None:
-        pass
-
-    def _end(self) -> None:
-        pass
+    def _forget(self) -> None:
+        if self._object is not None:
+            self._object.forget()
 
     def set_rate(self, kind: str, probability: float) -> None:
         """Sample a kind in the kernel with this probability (0 < p <= 1); kept records carry the weight 1/p."""
@@ -203,7 +220,7 @@ class SyntheticSource(KernelSource):
                 self._stop.wait(0.0002)
 
 
-class MemorySource:
+class MemorySource(Source):
     """Rings in this process's own memory, laid out like the kernel's; needs no rights. `fill()` sends rows.
 
     cpus : rings to make, as if there were so many CPUs
@@ -228,11 +245,9 @@ class MemorySource:
             self._rings = MemoryRings(*self._sizes)
         return self._rings
 
-    def _begin(self) -> None:
-        pass
-
-    def _end(self) -> None:
-        pass
+    def _forget(self) -> None:
+        if self._rings is not None:
+            self._rings.gone()      # the rings are shared memory: a child must not send into its parent's
 
     def fill(self, kind: str, row: Any = None, n: int = 1, *, tail: bytes = b"", cpu: int = 0, stop_on_full: bool = False) -> int:
         """Send n copies of a row as `kind`; return how many fitted (the rest counts as k_ring_full).

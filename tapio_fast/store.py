@@ -22,6 +22,7 @@ from tapio_fast._core import _store
 from tapio_fast._escape import escape
 from tapio_fast.batch import RecordBatch
 from tapio_fast.errors import ClosedError, CorruptStoreError, FilterError, StoreError, error_for
+from tapio_fast.sources import Source
 
 if TYPE_CHECKING:
     from tapio_fast._core._engine import Source as CoreSource
@@ -189,7 +190,7 @@ def _range(since: Time | None, until: Time | None) -> tuple[int, int] | None:
     return (first, last) if first < last else None
 
 
-class StoreSource:
+class StoreSource(Source):
     """A store as the source of a collector: its epochs as they were recorded, as fast as they are taken."""
 
     name = "store"
@@ -213,12 +214,6 @@ class StoreSource:
         finally:
             os.close(self._fd)
             self._fd = -1
-
-    def _begin(self) -> None:
-        pass
-
-    def _end(self) -> None:
-        pass
 
 
 class RawStore:

@@ -128,7 +128,7 @@ cdef class Batch:
         cdef tf_rows *r = domain_of(self, d)
         cdef uint64_t size
         with nogil:
-            size = tf_text_bytes(r.rows, r.n, r.row_size, field_offset)
+            size = tf_text_bytes(r.rows, r.n, r.row_size, field_offset, r.text_len)
         offsets = PyBytes_FromStringAndSize(NULL, (<Py_ssize_t>r.n + 1) * 8)
         data = PyBytes_FromStringAndSize(NULL, size)
         cdef uint64_t *o = <uint64_t *>PyBytes_AsString(offsets)

@@ -20,8 +20,6 @@ cdef extern from "tf_memsource.h" nogil:
                                cbool stop_on_full)
     int tf_memsource_raw(tf_memsource *m, uint32_t cpu, uint32_t lane, const void *bytes, uint32_t len)
     tf_memring *tf_memsource_ring(tf_memsource *m, uint32_t cpu, uint32_t lane)
-    void *tf_memring_reserve(tf_memring *m, uint32_t len)
-    void tf_memring_commit(tf_memring *m, void *payload, cbool discard)
 
 
 cdef class MemoryRings:

@@ -10,7 +10,7 @@ cdef extern from "tf_columns.h" nogil:
         uint16_t offset, size
         uint8_t *dst
     void tf_columns_split(const uint8_t *rows, uint32_t n, uint32_t row_size, const tf_column *columns, size_t n_columns)
-    uint64_t tf_text_bytes(const uint8_t *rows, uint32_t n, uint32_t row_size, uint32_t field)
+    uint64_t tf_text_bytes(const uint8_t *rows, uint32_t n, uint32_t row_size, uint32_t field, uint32_t text_len)
     void tf_text_gather(const uint8_t *rows, uint32_t n, uint32_t row_size, uint32_t field, const uint8_t *text, uint32_t text_len,
                         uint64_t *offsets, uint8_t *data)
     int tf_batch_sorted(const tf_batch *src, tf_batch **out)
