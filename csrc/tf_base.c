@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_base: clocks and the checksum that every tier uses. */
+/* tf_base: clocks, the boot's id and the checksum that every tier uses. */
 #include "tf_base.h"
 
+#include <fcntl.h>
 #include <time.h>
+#include <unistd.h>
 
 static uint64_t clock_ns(clockid_t id)
 {
@@ -89,4 +91,25 @@ uint32_t tf_crc32c(uint32_t crc, const void *data, size_t len)
 		return ~crc_sse42(~crc, data, len);
 #endif
 	return ~crc_portable(~crc, data, len);
+}
+
+int tf_boot_id(uint8_t id[16])
+{
+	char text[40] = "";
+	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC), digits = 0;
+	memset(id, 0, 16);
+	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
+
+	if (fd >= 0)
+		close(fd);
+	for (ssize_t i = 0; i < n && digits < 32; i++) {
+		char c = text[i];
+		int value = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+
+		if (value < 0)
+			continue;
+		id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | value);
+		digits++;
+	}
+	return digits == 32 ? 0 : -EIO;
 }

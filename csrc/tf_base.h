@@ -38,6 +38,7 @@
 
 uint64_t tf_boot_ns(void);          /* ns, CLOCK_BOOTTIME: the clock of ts_ns */
 int64_t tf_wall_offset_ns(void);    /* ns to add to ts_ns for Unix time, as of now */
+int tf_boot_id(uint8_t id[16]);     /* of this boot of the kernel; 0, or -EIO and zeros where /proc does not tell */
 uint64_t tf_thread_cpu_ns(void);    /* ns of CPU time of the calling thread */
 uint32_t tf_crc32c(uint32_t crc, const void *data, size_t len);
 

@@ -4,36 +4,11 @@
 
 #include <stdlib.h>
 
-#include <stdio.h>
-
 struct tf_memsource {
 	struct tf_source source;
 	struct tf_memring *mem;         /* [ncpu * TF_LANES] */
 	struct tf_ring *rings;          /* consumer sides, handed to the pump */
 };
-
-static void boot_id(uint8_t out[16])
-{
-	char text[64] = "";
-	FILE *f = fopen("/proc/sys/kernel/random/boot_id", "re");
-
-	memset(out, 0, 16);
-	if (!f)
-		return;
-	if (fgets(text, sizeof(text), f)) {
-		int at = 0;
-
-		for (const char *p = text; *p && at < 32; p++) {
-			int digit = *p >= '0' && *p <= '9' ? *p - '0' : *p >= 'a' && *p <= 'f' ? *p - 'a' + 10 : -1;
-
-			if (digit < 0)
-				continue;
-			out[at / 2] = (uint8_t)(out[at / 2] << 4 | digit);
-			at++;
-		}
-	}
-	fclose(f);
-}
 
 static void close_source(void *self)
 {
@@ -64,7 +39,7 @@ int tf_memsource_open(uint32_t ncpu, uint64_t bulk_bytes, uint64_t critical_byte
 	s->ncpu = s->nrings = ncpu;
 	s->close = close_source;
 	s->run_id = tf_boot_ns();
-	boot_id(s->boot_id);
+	(void)tf_boot_id(s->boot_id); /* zero where there is none: nothing here depends on it */
 	m->mem = calloc(ncpu * TF_LANES, sizeof(*m->mem));
 	m->rings = calloc(ncpu * TF_LANES, sizeof(*m->rings));
 	s->ledger = calloc((size_t)ncpu * TF_KIND_MAX, sizeof(*s->ledger));

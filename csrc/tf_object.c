@@ -2,31 +2,10 @@
 /* tf_object: opens, attaches, shows and closes the BPF side. */
 #include "tf_object_impl.h"
 
-#include <fcntl.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/random.h>
 #include <unistd.h>
-
-static int read_boot_id(uint8_t id[16])
-{
-	char text[40] = "";
-	int fd = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC), digits = 0;
-	ssize_t n = fd < 0 ? -1 : read(fd, text, sizeof(text) - 1);
-
-	if (fd >= 0)
-		close(fd);
-	for (ssize_t i = 0; i < n && digits < 32; i++) {
-		char c = text[i];
-		int value = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-
-		if (value < 0)
-			continue;
-		id[digits / 2] = (uint8_t)(id[digits / 2] << 4 | value);
-		digits++;
-	}
-	return digits == 32 ? 0 : -EIO;
-}
 
 /* Our own id in the host's pid namespace: getpid(2) would give the container's. */
 static int ask_whoami(struct tf_object *o, uint32_t *tgid)
@@ -100,7 +79,7 @@ static int show_source(struct tf_object *o, char *msg, size_t msg_size)
 		.ledger = o->mapped[TF_M_LEDGER], .cpus = o->mapped[TF_M_CPUS], .lanes = o->mapped[TF_M_LANES],
 		.settings = o->mapped[TF_M_SETTINGS], .run_id = tf_boot_ns(), .step = tf_snapshot_step, .close = close_source,
 	};
-	if (!read_boot_id(s->boot_id))
+	if (!tf_boot_id(s->boot_id))
 		return 0;
 	snprintf(msg, msg_size, "cannot read /proc/sys/kernel/random/boot_id: is /proc mounted?");
 	return -EIO;
