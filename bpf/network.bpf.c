@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
-/* TCP connections: connect (also failed ones), accept, close, all seen as changes of a socket's state. */
-#include "tf_sock.bpf.h"
+/* TCP connections: connect (also failed ones), accept, close, listen, all seen as changes of a socket's state; their trouble:
+ * retransmissions, resets, errors; round trip times. */
+#include "tf_skb.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -17,28 +18,6 @@ struct tf_change {
 	int to;
 };
 
-static __always_inline void tf_read_owner(struct tf_who *who, const struct tf_owner *owner)
-{
-	who->cgroup_id = owner ? owner->subject.cgroup_id : 0;
-	who->start_ns = owner ? owner->subject.start_ns : 0;
-	who->followed = owner ? owner->followed : 0;
-	who->pid = owner ? owner->subject.pid : 0;
-}
-
-static __always_inline void tf_fill_owner(struct tf_header *h, const struct tf_owner *owner)
-{
-	const struct tf_subject nobody = {};
-
-	if (!owner || !owner->subject.pid) {
-		tf_fill_subject(h, &nobody);
-		h->flags = tf_base_flags() | TF_F_NO_OWNER;
-		return;
-	}
-	tf_fill_subject(h, &owner->subject);
-	if (owner->listener)
-		h->flags |= TF_F_LISTENER_OWNER;
-}
-
 /* Why a connect() failed. Without sk_err it never got as far as a reply: no local port was free, or its own program closed it. */
 static __always_inline int tf_connect_error(const struct sock *sk)
 {
@@ -50,7 +29,7 @@ static __always_inline int tf_connect_error(const struct sock *sk)
 /* Takes the calling process for the owner. Kernel threads are nobody: they close sockets on behalf of processes. */
 static __always_inline struct tf_owner *tf_take_ownership(struct sock *sk, __u8 direction, bool listener)
 {
-	struct task_struct *task = bpf_get_current_task_btf();
+	struct task_struct *task = tf_current();
 	struct tf_owner *owner;
 
 	if (task->flags & PF_KTHREAD)
@@ -90,6 +69,8 @@ __noinline int tf_kind_of_change(int from, int to)
 		return TF_K_NETWORK_CONNECT;
 	if (from == TCP_SYN_RECV && to == TCP_ESTABLISHED)
 		return TF_K_NETWORK_ACCEPT;
+	if (to == TCP_LISTEN)
+		return TF_K_NETWORK_LISTEN;
 	if (to == TCP_CLOSE && from != TCP_SYN_RECV && from != TCP_LISTEN && from != TCP_CLOSE)
 		return TF_K_NETWORK_CLOSE;
 	return -1;
@@ -141,6 +122,35 @@ static __always_inline void tf_emit_change(struct tf_change *c, __u32 kind)
 	tf_submit(&g, kind, e);
 }
 
+/* listen, state: a row that says no more than the change. */
+static __always_inline void tf_emit_other(struct tf_change *c, const __u32 kind)
+{
+	struct tf_network *e;
+	struct tf_who who;
+	struct tf_gate g;
+
+	tf_read_owner(&who, c->owner);
+	if (!tf_admit(&g, &who, kind))
+		return;
+	e = tf_reserve(&g, kind, struct tf_network);
+	if (!e)
+		return;
+	tf_fill_gate(&g, &e->h, kind);
+	tf_fill_owner(&e->h, c->owner);
+	tf_fill_sock(e, c->sk, kind == TF_K_NETWORK_LISTEN ? TF_DIR_INGRESS : c->owner ? c->owner->direction : TF_DIR_UNKNOWN);
+	e->state = c->to;
+	e->old_state = c->from;
+	e->errno_ = c->sk->sk_err;
+	tf_submit(&g, kind, e);
+}
+
+/* Of connect, accept and close. */
+static __always_inline bool tf_enabled_kind(int kind)
+{
+	return kind == TF_K_NETWORK_CONNECT ? tf_enabled(TF_K_NETWORK_CONNECT) :
+	       kind == TF_K_NETWORK_ACCEPT ? tf_enabled(TF_K_NETWORK_ACCEPT) : tf_enabled(TF_K_NETWORK_CLOSE);
+}
+
 /* Hook: inet_sock_set_state, since 4.16, a few times per connection, before the state changes: SYN_SENT and LISTEN in the caller's
  * context, the rest mostly in softirq. Not fentry of tcp_connect and tcp_close: some kernels refuse those, and they miss resets. */
 SEC("tp_btf/inet_sock_set_state")
@@ -152,7 +162,7 @@ int BPF_PROG(tf_network_state, struct sock *sk, int oldstate, int newstate)
 	if (!sk || !tf_wanted_sock(sk))
 		return 0;
 	tf_note_owner(&c);
-	if (kind < TF_K_NETWORK_CONNECT || kind > TF_K_NETWORK_CLOSE)
+	if (kind < 0 && !tf_enabled(TF_K_NETWORK_STATE))
 		return 0;
 	c.owner = bpf_sk_storage_get(&tf_owners, sk, 0, 0);
 	if (c.owner && newstate == TCP_ESTABLISHED) {
@@ -160,6 +170,184 @@ int BPF_PROG(tf_network_state, struct sock *sk, int oldstate, int newstate)
 		if (kind == TF_K_NETWORK_ACCEPT)
 			c.owner->direction = TF_DIR_INGRESS;
 	}
-	tf_emit_change(&c, kind);
+	if (kind >= TF_K_NETWORK_CONNECT && kind <= TF_K_NETWORK_CLOSE && tf_enabled_kind(kind))
+		tf_emit_change(&c, kind);
+	if (kind == TF_K_NETWORK_LISTEN && tf_enabled(TF_K_NETWORK_LISTEN))
+		tf_emit_other(&c, TF_K_NETWORK_LISTEN);
+	if (tf_enabled(TF_K_NETWORK_STATE))
+		tf_emit_other(&c, TF_K_NETWORK_STATE);
+	return 0;
+}
+
+/* A row about a socket whose process is not at hand: its remembered owner is the subject. NULL: refused or no room, counted. */
+static __always_inline struct tf_network *tf_begin_sock(struct tf_gate *g, struct sock *sk, const __u32 kind)
+{
+	struct tf_owner *owner = bpf_sk_storage_get(&tf_owners, sk, 0, 0);
+	struct tf_network *e;
+	struct tf_who who;
+
+	tf_read_owner(&who, owner);
+	if (!tf_admit(g, &who, kind))
+		return NULL;
+	e = tf_reserve(g, kind, struct tf_network);
+	if (!e)
+		return NULL;
+	tf_fill_gate(g, &e->h, kind);
+	tf_fill_owner(&e->h, owner);
+	tf_fill_sock(e, sk, owner ? owner->direction : TF_DIR_UNKNOWN);
+	return e;
+}
+
+static __always_inline void tf_emit_retransmit(struct sock *sk, struct sk_buff *skb, int err)
+{
+	struct tf_network *e;
+	struct tf_gate g;
+
+	if (!sk || !skb || !tf_wanted_sock(sk))
+		return;
+	e = tf_begin_sock(&g, sk, TF_K_NETWORK_RETRANSMIT);
+	if (!e)
+		return;
+	tf_fill_counts(e, sk);
+	e->bytes_sent = skb->len;
+	e->bytes_received = 0;
+	e->errno_ = err < 0 ? -err : 0;
+	tf_submit(&g, TF_K_NETWORK_RETRANSMIT, e);
+}
+
+/* Hook: tcp_retransmit_skb, since 4.15, once per segment sent again, from a timer or softirq; before 6.16 only those that could be
+ * sent. */
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(tf_network_retransmit, struct sock *sk, struct sk_buff *skb, int err)
+{
+	tf_emit_retransmit(sk, skb, err);
+	return 0;
+}
+
+SEC("tp_btf/tcp_retransmit_skb")
+int BPF_PROG(tf_network_retransmit_old, struct sock *sk, struct sk_buff *skb)
+{
+	tf_emit_retransmit(sk, skb, 0);
+	return 0;
+}
+
+/* A reset that we send. A packet for no connection (sk NULL, a listener, a short socket) tells its ends itself. */
+static __always_inline void tf_emit_send_reset(struct sock *sk, struct sk_buff *skb, __u32 reason)
+{
+	struct tf_packet p = {};
+	struct tf_network *e;
+	struct tf_gate g;
+	__u32 netns;
+
+	if (tf_is_full(sk) && sk->__sk_common.skc_state != TCP_LISTEN) {
+		if (!tf_wanted_sock(sk))
+			return;
+		e = tf_begin_sock(&g, sk, TF_K_NETWORK_RESET);
+		if (!e)
+			return;
+	} else {
+		if (!skb || !tf_skb_is_ip(skb))
+			return;
+		netns = sk ? sk->__sk_common.skc_net.net->ns.inum : tf_skb_netns(skb);
+		if (!tf_wanted_netns(netns) || !tf_parse_packet(tf_network_header(skb), &p))
+			return;
+		e = tf_begin_packet(&g, tf_is_full(sk) ? sk : NULL, &p, TF_K_NETWORK_RESET, TF_DIR_EGRESS, true);
+		if (!e)
+			return;
+		e->netns = netns;
+		e->state = sk ? sk->__sk_common.skc_state : TCP_CLOSE;
+	}
+	e->direction = TF_DIR_EGRESS;
+	e->reason = reason;
+	tf_submit(&g, TF_K_NETWORK_RESET, e);
+}
+
+/* Hook: tcp_send_reset, since 4.17, once per reset sent: in softirq for a packet that fits no connection, in the caller's context for a
+ * connection closed with data unread. The reason came in 6.10. */
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(tf_network_send_reset, struct sock *sk, struct sk_buff *skb, int reason)
+{
+	tf_emit_send_reset(sk, skb, reason);
+	return 0;
+}
+
+SEC("tp_btf/tcp_send_reset")
+int BPF_PROG(tf_network_send_reset_old, struct sock *sk, struct sk_buff *skb)
+{
+	tf_emit_send_reset(sk, skb, 0);
+	return 0;
+}
+
+/* Hook: tcp_receive_reset, since 4.16, once per reset that ended a connection. */
+SEC("tp_btf/tcp_receive_reset")
+int BPF_PROG(tf_network_receive_reset, struct sock *sk)
+{
+	struct tf_network *e;
+	struct tf_gate g;
+
+	if (!sk || !tf_wanted_sock(sk))
+		return 0;
+	e = tf_begin_sock(&g, sk, TF_K_NETWORK_RESET);
+	if (!e)
+		return 0;
+	e->direction = TF_DIR_INGRESS;
+	tf_submit(&g, TF_K_NETWORK_RESET, e);
+	return 0;
+}
+
+#define TF_RTT_EVERY 1000000000ull /* ns */
+
+/* Hook: tcp_probe, since 4.16, at every packet of a connection that comes in: so one sample per socket and second is sent, and the
+ * others are counted as aggregated. The socket is locked: no two of these run for one. */
+SEC("tp_btf/tcp_probe")
+int BPF_PROG(tf_network_rtt, struct sock *sk)
+{
+	struct tf_owner *owner;
+	struct tf_network *e;
+	struct tf_who who;
+	struct tf_gate g;
+
+	if (!sk || !tf_wanted_sock(sk))
+		return 0;
+	owner = bpf_sk_storage_get(&tf_owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	tf_read_owner(&who, owner);
+	if (!tf_admit(&g, &who, TF_K_NETWORK_RTT))
+		return 0;
+	if (!owner) {
+		tf_count(&g, TF_L_K_MAP_FULL);
+		return 0;
+	}
+	if (owner->rtt_ns && tf_now(&g) - owner->rtt_ns < TF_RTT_EVERY) {
+		tf_count(&g, TF_L_K_AGGREGATED);
+		return 0;
+	}
+	e = tf_reserve(&g, TF_K_NETWORK_RTT, struct tf_network);
+	if (!e)
+		return 0;
+	owner->rtt_ns = tf_now(&g);
+	tf_fill_gate(&g, &e->h, TF_K_NETWORK_RTT);
+	tf_fill_owner(&e->h, owner);
+	tf_fill_sock(e, sk, owner->direction);
+	tf_fill_counts(e, sk);
+	tf_submit(&g, TF_K_NETWORK_RTT, e);
+	return 0;
+}
+
+/* Hook: inet_sk_error_report, since 5.14, once per error that a socket tells its program: refused, reset, unreachable (by ICMP). Of
+ * TCP, UDP and ICMP sockets. sk_err 0: only the queue of a program that asked for details (time stamps, sends completed) got
+ * something. */
+SEC("tp_btf/inet_sk_error_report")
+int BPF_PROG(tf_network_error, struct sock *sk)
+{
+	struct tf_network *e;
+	struct tf_gate g;
+
+	if (!sk || !sk->sk_err || !tf_wanted_inet(sk))
+		return 0;
+	e = tf_begin_sock(&g, sk, TF_K_NETWORK_ERROR);
+	if (!e)
+		return 0;
+	e->errno_ = sk->sk_err;
+	tf_submit(&g, TF_K_NETWORK_ERROR, e);
 	return 0;
 }

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* Processes: fork, exec, exit, rename, signal. One record per process for fork and exit: threads are not reported. */
+#include "tf_args.bpf.h"
 #include "tf_path.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -22,6 +23,12 @@ static __always_inline void tf_clear_process(struct tf_process *e)
 {
 	__builtin_memset(&e->parent_start_ns, 0, sizeof(*e) - sizeof(e->h));
 }
+
+/* A rename's row with room for the name: written whole, whatever its length. */
+struct tf_rename_row {
+	struct tf_process row;
+	char name[TF_COMM_LEN];
+};
 
 /* A child of a followed process is followed, in the same sets of roots. */
 static __always_inline void tf_follow_child(struct tf_who *parent, struct tf_who *child)
@@ -76,20 +83,14 @@ int BPF_PROG(tf_process_fork, struct task_struct *parent, struct task_struct *ch
  * it since the kernel looked (save another process by process_vm_writev or ptrace). Returns header flags. */
 static __always_inline __u16 tf_read_args(struct tf_slot *slot, struct task_struct *task, __u32 offset, struct tf_text *text)
 {
-	struct mm_struct *mm = task->mm;
-	__u64 start = mm->arg_start, end = mm->arg_end, full = end > start ? end - start - 1 : 0; /* without the last NUL */
-	__u32 cap = tf_consts.args_max, len, head;
+	__u64 start;
 	__u16 flags = 0;
+	__u32 len, head;
 
-	if (cap > TF_ARGS_CAP)
-		cap = TF_ARGS_CAP;
 	text->offset = offset;
 	text->len = 0;
-	text->full_len = full > 0xffffffff ? 0xffffffff : full;
-	len = full > cap ? cap : full;
-	if (full > cap)
-		flags |= TF_F_TRUNCATED;
-	if (!len || len > TF_ARGS_CAP || offset > 2 * TF_PATH_CAP)
+	len = tf_measure_args(tf_plain_task(task)->mm, text, &start, &flags);
+	if (!len || offset > 2 * TF_PATH_CAP)
 		return flags;
 	if (!bpf_probe_read_user(slot->data + 184 + offset, len, (void *)start)) {
 		text->len = len;
@@ -115,8 +116,7 @@ int BPF_PROG(tf_process_exec, struct task_struct *task, int old_pid, struct linu
 
 	if (!task || !bprm)
 		return 0;
-	tf_read_who(&who, task, &flags);
-	if (!tf_admit(&g, &who, TF_K_PROCESS_EXEC))
+	if (!tf_admit_task(&g, &who, task, &flags, TF_K_PROCESS_EXEC))
 		return 0;
 	slot = tf_claim(&g);
 	if (!slot)
@@ -125,8 +125,8 @@ int BPF_PROG(tf_process_exec, struct task_struct *task, int old_pid, struct linu
 	tf_fill_gate(&g, &e->h, TF_K_PROCESS_EXEC);
 	tf_fill_task(&e->h, &who, task, flags);
 	tf_clear_process(e);
-	e->parent_start_ns = task->real_parent->group_leader->start_boottime;
-	e->old_pid = old_pid;
+	e->parent_start_ns = tf_plain_task(task)->real_parent->group_leader->start_boottime;
+	e->target_pid = old_pid;
 	tf_read_inode(bprm->file, &e->exe_inode, &e->exe_device);
 	flags |= tf_read_path(slot, tf_file_path(bprm->file), 0, &e->exe);
 	tail = e->exe.len;
@@ -142,8 +142,9 @@ int BPF_PROG(tf_process_exec, struct task_struct *task, int old_pid, struct linu
 /* The status that wait(2) will report. */
 static __always_inline void tf_fill_status(struct tf_process *e, struct task_struct *task)
 {
-	struct signal_struct *signal = task->signal;
-	int status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code : task->group_leader->exit_code;
+	struct task_struct *plain = tf_plain_task(task);
+	struct signal_struct *signal = plain->signal;
+	int status = signal->flags & SIGNAL_GROUP_EXIT ? signal->group_exit_code : plain->group_leader->exit_code;
 
 	e->exit_code = (status >> 8) & 0xff;
 	e->signal = status & 0x7f;
@@ -151,26 +152,43 @@ static __always_inline void tf_fill_status(struct tf_process *e, struct task_str
 
 static __always_inline void tf_emit_exit(struct task_struct *task)
 {
-	struct task_struct *leader = task->group_leader;
+	struct task_struct *leader = tf_plain_task(task)->group_leader;
 	struct tf_process *e;
 	struct tf_who who;
 	struct tf_gate g;
 	__u16 flags;
 
 	tf_read_who(&who, task, &flags);
+	tf_copy_comm(who.comm, leader);
 	if (tf_admit(&g, &who, TF_K_PROCESS_EXIT)) {
 		e = tf_reserve(&g, TF_K_PROCESS_EXIT, struct tf_process);
 		if (e) {
 			tf_fill_gate(&g, &e->h, TF_K_PROCESS_EXIT);
 			tf_fill_task(&e->h, &who, leader, flags);
 			tf_clear_process(e);
-			e->parent_start_ns = leader->real_parent->group_leader->start_boottime;
+			e->parent_start_ns = tf_plain_task(task)->group_leader->real_parent->group_leader->start_boottime;
 			e->duration_ns = e->h.ts_ns > who.start_ns ? e->h.ts_ns - who.start_ns : 0;
 			tf_fill_status(e, task);
 			tf_submit(&g, TF_K_PROCESS_EXIT, e);
 		}
 	}
-	bpf_map_delete_elem(&tf_follow, &who.pid);
+}
+
+/* Hook: sched_process_free, when nothing more can be heard of the process: other programs at sched_process_exit and what the kernel does
+ * for it afterwards still find it followed. Not at the exit: their order is not ours to choose. */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(tf_process_free, struct task_struct *task)
+{
+	struct tf_followed *f;
+	__u32 pid;
+
+	if (!task || task->pid != task->tgid)
+		return 0;
+	pid = task->tgid;
+	f = bpf_map_lookup_elem(&tf_follow, &pid);
+	if (f && f->start_ns == task->start_boottime) /* else the id has been given away already */
+		bpf_map_delete_elem(&tf_follow, &pid);
+	return 0;
 }
 
 /* Hook: sched_process_exit, once per thread; we report the last of a process, when its status is settled. The argument is there since
@@ -191,10 +209,10 @@ int BPF_PROG(tf_process_exit_old, struct task_struct *task)
 	struct tf_exit_key key;
 	__u8 one = 1;
 
-	if (!task || task->signal->live.counter)
+	if (!task || tf_plain_task(task)->signal->live.counter)
 		return 0;
 	key.pid = task->tgid;
-	key.start_ns = task->group_leader->start_boottime;
+	key.start_ns = tf_plain_task(task)->group_leader->start_boottime;
 	if (!bpf_map_update_elem(&tf_exited, &key, &one, BPF_NOEXIST))
 		tf_emit_exit(task);
 	return 0;
@@ -205,27 +223,31 @@ int BPF_PROG(tf_process_exit_old, struct task_struct *task)
 SEC("tp_btf/task_rename")
 int BPF_PROG(tf_process_rename, struct task_struct *task, const char *comm)
 {
+	struct tf_rename_row *r;
 	struct tf_process *e;
 	struct tf_who who;
 	struct tf_gate g;
 	__u16 flags;
+	long len;
 
 	if (!task || !comm)
 		return 0;
 	if (bpf_core_field_exists(task->in_execve) && BPF_CORE_READ_BITFIELD(task, in_execve))
 		return 0;
-	tf_read_who(&who, task, &flags);
-	if (!tf_admit(&g, &who, TF_K_PROCESS_RENAME))
+	if (!tf_admit_task(&g, &who, task, &flags, TF_K_PROCESS_RENAME))
 		return 0;
-	e = tf_reserve(&g, TF_K_PROCESS_RENAME, struct tf_process);
-	if (!e)
+	r = tf_reserve(&g, TF_K_PROCESS_RENAME, struct tf_rename_row);
+	if (!r)
 		return 0;
+	e = &r->row;
 	tf_fill_gate(&g, &e->h, TF_K_PROCESS_RENAME);
 	tf_fill_task(&e->h, &who, task, flags);
 	tf_clear_process(e);
 	e->target_pid = who.pid;
-	bpf_probe_read_kernel_str(e->new_comm, sizeof(e->new_comm), comm); /* the rest stays zero */
-	tf_submit(&g, TF_K_PROCESS_RENAME, e);
+	__builtin_memset(r->name, 0, sizeof(r->name));
+	len = bpf_probe_read_kernel_str(r->name, sizeof(r->name), comm); /* with the NUL */
+	e->args.len = e->args.full_len = len > 0 ? len - 1 : 0;
+	tf_submit(&g, TF_K_PROCESS_RENAME, r);
 	return 0;
 }
 
@@ -260,7 +282,7 @@ int BPF_PROG(tf_process_signal, int sig, struct kernel_siginfo *info, struct tas
 	if (!task || result)
 		return 0;
 	sender = tf_signal_sender(info);
-	subject = sender == TF_SENT_BY_USER ? bpf_get_current_task_btf() : task;
+	subject = sender == TF_SENT_BY_USER ? tf_current() : task;
 	tf_read_who(&who, subject, &flags);
 	if (sender != TF_SENT_BY_USER)
 		flags |= TF_F_KERNEL_SENDER;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* What ran before us: processes and TCP sockets, by BPF iterators, as SNAPSHOT records through the same gate into the critical ring.
  * Each object also writes 64 bytes to the reader of the iterator, so that user space paces the walk between drain passes. */
+#include "tf_args.bpf.h"
+#include "tf_iter.bpf.h"
 #include "tf_path.bpf.h"
 #include "tf_sock.bpf.h"
 
@@ -8,26 +10,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 TF_KEEP_BTF(tf_meta)
 TF_KEEP_BTF(tf_network)
-
-#define TF_PACE_BYTES 64
-enum { TF_NEXT = 0, TF_AGAIN = 1 }; /* an iterator's return: AGAIN makes read(2) stop, and come back to the same object */
-
-/* Room is looked for before the gate is asked: a full ring must delay the snapshot, not lose it. */
-static __always_inline bool tf_ring_is_full(void)
-{
-	__u32 cpu = bpf_get_smp_processor_id();
-	void *ring = tf_find_ring(cpu, TF_CRITICAL);
-	struct tf_lane_state *lane;
-
-	return ring && tf_ring_unread(ring, cpu, TF_CRITICAL, &lane) > bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 2;
-}
-
-static __always_inline void tf_pace(struct bpf_iter_meta *meta)
-{
-	char dummy[TF_PACE_BYTES] = {};
-
-	bpf_seq_write(meta->seq, dummy, sizeof(dummy));
-}
 
 static __always_inline void tf_clear_meta(struct tf_meta *e)
 {
@@ -37,25 +19,17 @@ static __always_inline void tf_clear_meta(struct tf_meta *e)
 /* argv of another process, where the kernel can fault its pages in (5.18). The process can write there: user claimed. */
 static __always_inline __u16 tf_copy_args(struct tf_slot *slot, struct task_struct *task, __u32 offset, struct tf_text *text)
 {
-	struct mm_struct *mm = task->mm;
-	__u64 start, end, full;
-	__u32 cap = tf_consts.args_max, len;
+	struct mm_struct *mm = tf_plain_task(task)->mm;
 	__u16 flags = TF_F_USER_CLAIMED;
+	__u64 start;
+	__u32 len;
 
 	text->offset = offset;
 	text->len = text->full_len = 0;
 	if (!mm)
 		return 0;
-	start = mm->arg_start;
-	end = mm->arg_end;
-	full = end > start ? end - start - 1 : 0; /* without the last NUL */
-	if (cap > TF_ARGS_CAP)
-		cap = TF_ARGS_CAP;
-	text->full_len = full > 0xffffffff ? 0xffffffff : full;
-	len = full > cap ? cap : full;
-	if (full > cap)
-		flags |= TF_F_TRUNCATED;
-	if (!len || len > TF_ARGS_CAP || offset > 2 * TF_PATH_CAP)
+	len = tf_measure_args(mm, text, &start, &flags);
+	if (!len || offset > 2 * TF_PATH_CAP)
 		return flags;
 	if (bpf_copy_from_user_task(slot->data + 184 + offset, len, (void *)start, task, 0))
 		return flags | TF_F_PARTIAL;
@@ -76,10 +50,9 @@ static __always_inline int tf_snapshot_process(struct bpf_iter__task *ctx, const
 
 	if (!task || task->pid != task->tgid)
 		return TF_NEXT;
-	if (tf_ring_is_full())
+	if (tf_ring_is_full(TF_CRITICAL))
 		return TF_AGAIN;
-	tf_read_who(&who, task, &flags);
-	if (!tf_admit(&g, &who, TF_K_META_SNAPSHOT_PROCESS))
+	if (!tf_admit_task(&g, &who, task, &flags, TF_K_META_SNAPSHOT_PROCESS))
 		return TF_NEXT;
 	slot = tf_claim(&g);
 	if (!slot)
@@ -88,8 +61,8 @@ static __always_inline int tf_snapshot_process(struct bpf_iter__task *ctx, const
 	tf_fill_gate(&g, &e->h, TF_K_META_SNAPSHOT_PROCESS);
 	tf_fill_task(&e->h, &who, task, flags);
 	tf_clear_meta(e);
-	e->parent_start_ns = task->real_parent->group_leader->start_boottime;
-	mm = task->mm;
+	e->parent_start_ns = tf_plain_task(task)->real_parent->group_leader->start_boottime;
+	mm = tf_plain_task(task)->mm;
 	flags |= tf_read_path(slot, mm ? tf_file_path(mm->exe_file) : NULL, 0, &e->path);
 	tail = e->path.len;
 	flags |= tf_read_path(slot, mm ? tf_cwd_path(task) : NULL, tail, &e->path2);
@@ -165,7 +138,7 @@ int tf_snapshot_sockets(struct bpf_iter__task_file *ctx)
 	sk = socket->sk;
 	if (!sk || (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6) || !tf_wanted_sock(sk))
 		return TF_NEXT;
-	if (tf_ring_is_full())
+	if (tf_ring_is_full(TF_CRITICAL))
 		return TF_AGAIN;
 	owner = bpf_sk_storage_get(&tf_owners, sk, 0, 0);
 	if (owner && owner->subject.pid)
@@ -199,7 +172,7 @@ struct tf_pid_entry {
 SEC("iter/task")
 int tf_list_pids(struct bpf_iter__task *ctx)
 {
-	struct task_struct *task = ctx->task, *self = bpf_get_current_task_btf();
+	struct task_struct *task = ctx->task, *self = tf_current();
 	struct pid_namespace *ns = NULL, *own = NULL;
 	struct tf_pid_entry entry = {};
 	struct pid *pid, *own_pid;
@@ -207,8 +180,8 @@ int tf_list_pids(struct bpf_iter__task *ctx)
 
 	if (!task || task->pid != task->tgid)
 		return TF_NEXT;
-	own_pid = self->thread_pid;
-	pid = task->thread_pid;
+	own_pid = tf_plain_task(self)->thread_pid;
+	pid = tf_plain_task(task)->thread_pid;
 	if (!own_pid || !pid)
 		return TF_NEXT;
 	bpf_core_read(&level, sizeof(level), &own_pid->level);
@@ -222,7 +195,7 @@ int tf_list_pids(struct bpf_iter__task *ctx)
 	entry.start_ns = task->start_boottime;
 	entry.local = nr;
 	entry.host = task->tgid;
-	entry.parent = task->real_parent->tgid;
+	entry.parent = tf_plain_task(task)->real_parent->tgid;
 	bpf_seq_write(ctx->meta->seq, &entry, sizeof(entry));
 	return TF_NEXT;
 }

@@ -26,6 +26,8 @@ static __always_inline void tf_make_who(struct tf_who *who, __u64 n)
 	who->cgroup_id = 0x1000000 + (n & 15);
 	who->start_ns = 1000000ull * (1 + (n & 0xfff));
 	who->followed = 0;
+	who->comm[0] = 0x68746e7973ull; /* "synth" */
+	who->comm[1] = 0;
 }
 
 static __always_inline void tf_make_subject(struct tf_header *h, const struct tf_who *who, __u64 n)
@@ -38,8 +40,8 @@ static __always_inline void tf_make_subject(struct tf_header *h, const struct tf
 	h->uid = n & 0xffff;
 	h->gid = (n >> 16) & 0xffff;
 	h->flags = tf_base_flags() | TF_F_SYNTHETIC;
-	((__u64 *)h->comm)[0] = 0x68746e7973ull; /* "synth" */
-	((__u64 *)h->comm)[1] = 0;
+	((__u64 *)h->comm)[0] = who->comm[0];
+	((__u64 *)h->comm)[1] = who->comm[1];
 }
 
 static __always_inline void tf_make_cpu(struct tf_cpu *e, __u64 n)
@@ -74,7 +76,7 @@ static __always_inline void tf_make_network(struct tf_network *e, __u64 n)
 	e->direction = TF_DIR_EGRESS;
 	e->state = TCP_ESTABLISHED;
 	e->old_state = TCP_SYN_SENT;
-	e->_pad0[0] = e->_pad0[1] = e->_pad0[2] = 0;
+	e->reason = e->dns_type = e->dns_rcode = 0;
 	e->name.offset = e->name.len = e->name.full_len = 0;
 }
 
@@ -149,7 +151,8 @@ static __always_inline bool tf_send_exec(struct tf_run *run, __u64 n)
 	e->exe_inode = n;
 	bpf_probe_read_kernel(slot->data + sizeof(*e), len, tf_synth_text);
 	e->args.len = e->args.full_len = len;
-	if (!tf_output(&g, TF_K_PROCESS_EXEC, slot, sizeof(*e) + len))
+	/* text beyond the cap of a whole record is not made, but the ring must refuse what claims to have it */
+	if (!tf_output(&g, TF_K_PROCESS_EXEC, slot, sizeof(*e) + (run->text_len > TF_RECORD_CAP ? TF_RECORD_CAP : len)))
 		return false;
 	run->sent++;
 	return true;

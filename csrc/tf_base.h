@@ -48,6 +48,13 @@ struct tf_kind_info {
 	uint8_t type, subtype, lane, severity;
 };
 extern const struct tf_kind_info tf_kind_table[TF_KIND_COUNT];
+/* Table of system calls (tf_sysno.h as data); -1 = that machine has none. */
+struct tf_sysno_info {
+	const char *name;           /* "openat" */
+	int16_t x86_64, arm64;
+};
+extern const struct tf_sysno_info tf_sysno_table[];
+extern const size_t tf_sysno_count;
 /* Dense kind of (type, subtype), or -1. */
 int tf_kind_of(uint8_t type, uint8_t subtype);
 /* Bytes of a row of this domain without its text, 0 for a domain not in this build. */

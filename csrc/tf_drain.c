@@ -19,6 +19,7 @@ static void fill_classes(struct tf_drain *d)
 		c->domain = info->type;
 		c->n_text = (uint8_t)tf_text_fields(info->type, &at);
 		c->text_at = c->n_text ? (uint8_t)at[0] : 0;
+		c->raw = tf_refine_is_raw(k);
 	}
 }
 
@@ -231,7 +232,7 @@ static void scan_ring(struct tf_drain *d, uint32_t ring, uint64_t look, struct t
 			n = scan_run(r, c, pos, limit, d->o.rows_per_domain - out->need.rows[c->domain]);
 		if (!n) {
 			n = 1;
-			out->need.text[c->domain] += len - c->row_size;
+			out->need.text[c->domain] += tf_tail_room(c, at + TF_RING_HEADER, len);
 		}
 		pos += n * stride;
 		out->need.rows[c->domain] += n;

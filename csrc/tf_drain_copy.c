@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tf_drain_copy: the second walk of a pass: copies what the scan found into the batch, by domain, and counts it. */
+#include "tf_container_id.h"
 #include "tf_drain_impl.h"
 
 /* Everything the hot loop changes, so that it lives in registers during a run. */
@@ -110,13 +111,33 @@ static void copy_run(const struct tf_drain *d, const struct tf_ring *r, const st
 	rows->n += x->n;
 }
 
+/* One row whose tail is raw: its text is written here. */
+static void copy_raw_text(const struct tf_class *c, uint8_t *to, const uint8_t *record, struct tf_rows *rows, uint32_t room)
+{
+	uint32_t n = tf_refine(c->kind, to, record + rows->row_size, rows->text + rows->text_len, room);
+	struct tf_text t;
+
+	memcpy(&t, to + c->text_at, sizeof(t));
+	t.offset = t.len ? rows->text_len : 0;
+	memcpy(to + c->text_at, &t, sizeof(t));
+	rows->text_len += n;
+}
+
 /* One row with a tail: its texts move to the domain's text area, their offsets with them. */
 static void copy_text_row(const struct tf_class *c, struct run *x, const uint8_t *record, uint32_t len, struct tf_rows *rows,
-			  uint64_t late_before)
+			  uint32_t room, uint64_t late_before)
 {
 	uint8_t *to = rows->rows + (size_t)rows->n * rows->row_size;
 
 	memcpy(to, record, rows->row_size);
+	if (tf_unlikely(c->raw) && len != rows->row_size) {
+		copy_raw_text(c, to, record, rows, room);
+		rows->n++;
+		note_row(x, to, record, late_before);
+		return;
+	}
+	if (c->domain == TF_CONTAINER)
+		tf_container_refine(to, record + rows->row_size, len - rows->row_size);
 	memcpy(rows->text + rows->text_len, record + rows->row_size, len - rows->row_size);
 	for (unsigned i = 0; i < c->n_text; i++) {
 		uint8_t *at = to + c->text_at + i * sizeof(struct tf_text);
@@ -154,7 +175,7 @@ static void copy_ring(struct tf_drain *d, uint32_t ring, struct tf_batch *b, uin
 
 	while (pos < cur->stop) {
 		const uint8_t *at = r->data + (pos & (r->size - 1)), *record = at + TF_RING_HEADER;
-		uint32_t head = tf_head(at), len = head & ~TF_RING_DISCARD, cell;
+		uint32_t head = tf_head(at), len = head & ~TF_RING_DISCARD, cell, tail;
 		struct run x = {0};
 		const struct tf_class *c;
 		struct tf_rows *rows;
@@ -166,7 +187,8 @@ static void copy_ring(struct tf_drain *d, uint32_t ring, struct tf_batch *b, uin
 		c = tf_drain_classify(d, ring, record, len, &cell);
 		rows = c ? &b->dom[c->domain] : NULL;
 		/* more than was carved: the memory changed under us, which the kernel does not do, but a recorded image might */
-		if (tf_unlikely(!c || rows->n >= d->room.rows[c->domain] || len - c->row_size + rows->text_len > d->room.text[c->domain])) {
+		tail = c ? tf_tail_room(c, record, len) : 0;
+		if (tf_unlikely(!c || rows->n >= d->room.rows[c->domain] || tail + rows->text_len > d->room.text[c->domain])) {
 			d->counts[cell][1]++;
 			pos += tf_stride(len);
 			continue;
@@ -174,7 +196,7 @@ static void copy_ring(struct tf_drain *d, uint32_t ring, struct tf_batch *b, uin
 		if (len == c->row_size)
 			copy_run(d, r, c, pos, cur->stop, rows, late_before, &x);
 		if (!x.n)
-			copy_text_row(c, &x, record, len, rows, late_before);
+			copy_text_row(c, &x, record, len, rows, tail, late_before);
 		b->total += x.n;
 		count_run(d, c, cell, cur, &x);
 		pos += x.n * tf_stride(len);
@@ -194,7 +216,7 @@ static void copy_on(struct tf_drain *d, uint32_t ring, struct tf_batch *b, uint6
 
 	while (pos < cur->limit) {
 		const uint8_t *at = r->data + (pos & (r->size - 1)), *record = at + TF_RING_HEADER;
-		uint32_t len = tf_head(at), cell; /* BUSY and DISCARD make it too long */
+		uint32_t len = tf_head(at), cell, tail; /* BUSY and DISCARD make it too long */
 		struct run x = {0};
 		const struct tf_class *c;
 		struct tf_rows *rows;
@@ -203,12 +225,13 @@ static void copy_on(struct tf_drain *d, uint32_t ring, struct tf_batch *b, uint6
 			break;
 		c = tf_drain_classify(d, ring, record, len, &cell);
 		rows = c ? &b->dom[c->domain] : NULL;
-		if (!c || rows->n >= d->room.rows[c->domain] || len - c->row_size + rows->text_len > d->room.text[c->domain])
+		tail = c ? tf_tail_room(c, record, len) : 0;
+		if (!c || rows->n >= d->room.rows[c->domain] || tail + rows->text_len > d->room.text[c->domain])
 			break;
 		if (len == c->row_size)
 			copy_run(d, r, c, pos, cur->limit, rows, late_before, &x);
 		if (!x.n)
-			copy_text_row(c, &x, record, len, rows, late_before);
+			copy_text_row(c, &x, record, len, rows, tail, late_before);
 		b->total += x.n;
 		d->found->records += x.n;
 		count_run(d, c, cell, cur, &x);

@@ -4,6 +4,7 @@
 #define TF_DRAIN_IMPL_H
 
 #include "tf_drain.h"
+#include "tf_refine.h"
 
 #define TF_PREFETCH 32 /* records ahead: reads */
 #define TF_PREFETCH_TO 8 /* rows ahead: writes, in a batch larger than the second-level cache */
@@ -14,7 +15,7 @@ struct tf_class {
 	uint8_t kind, lane, domain;
 	uint8_t n_text;         /* tf_text members, all at the end of the row */
 	uint8_t text_at;        /* byte offset of the first one */
-	uint8_t _pad0;
+	bool raw;               /* its text comes raw: tf_refine.h */
 };
 
 /* One ring during a pass: scanning sets it, copying follows it. Positions are bytes, as the ring's. */
@@ -88,6 +89,14 @@ static inline bool tf_texts_empty(const struct tf_class *c, const uint8_t *recor
 	for (unsigned i = 0; i < c->n_text; i++)
 		any |= tf_load64(t + i * sizeof(struct tf_text));
 	return !any;
+}
+
+/* Room in a batch that the tail of a classified record needs. */
+static inline uint32_t tf_tail_room(const struct tf_class *c, const uint8_t *record, uint32_t len)
+{
+	if (tf_unlikely(c->raw) && len != c->row_size)
+		return tf_refine_size(c->kind, record, record + c->row_size);
+	return len - c->row_size;
 }
 
 /* Every text of a row with a tail lies inside the tail. */

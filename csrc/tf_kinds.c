@@ -23,6 +23,11 @@ uint32_t tf_row_size(uint8_t domain)
 	static const uint16_t size[TF_TYPE_MAX] = {
 		[TF_PROCESS] = sizeof(struct tf_process),
 		[TF_NETWORK] = sizeof(struct tf_network),
+		[TF_SYSCALL] = sizeof(struct tf_syscall),
+		[TF_FILE] = sizeof(struct tf_file),
+		[TF_SECURITY] = sizeof(struct tf_security),
+		[TF_CONTAINER] = sizeof(struct tf_container),
+		[TF_MEMORY] = sizeof(struct tf_memory),
 		[TF_CPU] = sizeof(struct tf_cpu),
 		[TF_META] = sizeof(struct tf_meta),
 	};
@@ -34,12 +39,22 @@ uint32_t tf_text_fields(uint8_t domain, const uint16_t **offsets)
 	static const uint16_t process[] = {
 		offsetof(struct tf_process, exe), offsetof(struct tf_process, cwd), offsetof(struct tf_process, args)};
 	static const uint16_t network[] = {offsetof(struct tf_network, name)};
+	static const uint16_t syscall[] = {offsetof(struct tf_syscall, path)};
+	static const uint16_t file[] = {
+		offsetof(struct tf_file, path), offsetof(struct tf_file, new_path), offsetof(struct tf_file, data)};
+	static const uint16_t security[] = {offsetof(struct tf_security, path)};
+	static const uint16_t container[] = {
+		offsetof(struct tf_container, cgroup_path), offsetof(struct tf_container, container_id), offsetof(struct tf_container, path)};
 	static const uint16_t meta[] = {
 		offsetof(struct tf_meta, path), offsetof(struct tf_meta, path2), offsetof(struct tf_meta, data)};
 
 	switch (domain) {
 	case TF_PROCESS: *offsets = process; return 3;
 	case TF_NETWORK: *offsets = network; return 1;
+	case TF_SYSCALL: *offsets = syscall; return 1;
+	case TF_FILE: *offsets = file; return 3;
+	case TF_SECURITY: *offsets = security; return 1;
+	case TF_CONTAINER: *offsets = container; return 3;
 	case TF_META: *offsets = meta; return 3;
 	default: *offsets = NULL; return 0;
 	}

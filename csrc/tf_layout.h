@@ -6,7 +6,7 @@
 
 #include "tf_base.h"
 
-/* kind: 'u' unsigned, 'i' signed, 'f' float, 'S' char array, 'B' byte array, 'T' struct tf_text */
+/* kind: 'u' unsigned, 'i' signed, 'f' float, 'S' char array, 'B' byte array, 'A' array of u8 (64-bit words), 'T' struct tf_text */
 struct tf_field {
 	const char *name;           /* as in numpy: "errno", "weight" */
 	const char *c_name;         /* as in C: "errno_" */

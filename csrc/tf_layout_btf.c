@@ -174,7 +174,7 @@ static struct shape shape_of(const struct reader *r, uint32_t id)
 	e = type_at(r, id);
 	/* clang and gcc disagree on the encoding of char: its name tells */
 	if (kind_of(e) != K_INT || e.size != 1)
-		return (struct shape){'A', a.n};
+		return (struct shape){kind_of(e) == K_INT && e.size == 8 ? 'A' : '?', a.n * 8};
 	return (struct shape){strcmp(name_of(r, e.name), "char") ? 'B' : 'S', a.n};
 }
 

@@ -22,6 +22,20 @@ static int ask_whoami(struct tf_object *o, uint32_t *tgid)
 	return rc;
 }
 
+/* The first process's namespaces, as a container's rules compare them; left 0 where they cannot be told. */
+static void ask_host_spaces(struct tf_object *o, struct tf_consts *c)
+{
+	struct bpf_program *prog = bpf_object__find_program_by_name(o->parts[TF_PART_BASE], "tf_host_space");
+	uint32_t *const answers[] = {&c->host_mnt_ns, &c->host_pid_ns};
+
+	for (uint64_t which = 0; which < 2; which++) {
+		LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = &which, .ctx_size_in = sizeof(which));
+
+		if (!bpf_prog_test_run_opts(bpf_program__fd(prog), &opts))
+			*answers[which] = opts.retval;
+	}
+}
+
 /* The base part: makes the shared maps, and tells who we are. */
 static int load_base(struct tf_object *o, char *msg, size_t msg_size)
 {
@@ -37,6 +51,8 @@ static int load_base(struct tf_object *o, char *msg, size_t msg_size)
 		rc = bpf_object__load(o->parts[TF_PART_BASE]);
 	if (!rc)
 		rc = ask_whoami(o, &o->consts.self_tgid);
+	if (!rc)
+		ask_host_spaces(o, &o->consts);
 	if (rc == -EPERM)
 		tf_explain_eperm("the shared maps", msg, msg_size);
 	else if (rc)
@@ -59,10 +75,33 @@ static int set_consts(struct tf_object *o, char *msg, size_t msg_size)
 		c->self_tgid = 0;
 	c->ncpu = o->ncpu;
 	c->nrings = o->nrings;
-	c->args_max = w->args_max && w->args_max < TF_ARGS_CAP ? w->args_max : TF_ARGS_CAP;
+	c->args_max = w->args_max == TF_ARGS_NONE ? 0 : w->args_max && w->args_max < TF_ARGS_CAP ? w->args_max : TF_ARGS_CAP;
 	c->path_max = TF_PATH_CAP;
 	c->own_netns_only = w->netns;
+	memcpy(c->kinds, w->kind_mask, sizeof(c->kinds));
+	c->threshold_bytes = w->threshold_bytes;
+	c->content_max = w->content_max;
+	c->options = w->options;
+	c->page_size = (uint32_t)sysconf(_SC_PAGESIZE);
 	return 0;
+}
+
+/* Filled once and frozen: whoever may write to maps cannot make us blind for a name. */
+static int put_globs(struct tf_object *o, char *msg, size_t msg_size)
+{
+	const uint32_t zero = 0;
+	int rc;
+
+	if (!o->opts.globs)
+		return 0;
+	rc = bpf_map_update_elem(o->map_fd[TF_M_GLOBS], &zero, o->opts.globs, BPF_ANY);
+	if (!rc)
+		rc = bpf_map_freeze(o->map_fd[TF_M_GLOBS]);
+	if (rc)
+		snprintf(msg, msg_size, "cannot fill map tf_globs (programs.process.exclude_comms): %s", strerror(-rc));
+	o->not_comms = true;
+	o->opts.globs = NULL; /* the caller's */
+	return rc;
 }
 
 static void close_source(void *self)
@@ -77,7 +116,8 @@ static int show_source(struct tf_object *o, char *msg, size_t msg_size)
 	*s = (struct tf_source){
 		.name = "kernel", .self = o, .rings = o->rings, .nrings = o->nrings, .ncpu = o->ncpu, .ring_fds = o->ring_fds,
 		.ledger = o->mapped[TF_M_LEDGER], .cpus = o->mapped[TF_M_CPUS], .lanes = o->mapped[TF_M_LANES],
-		.settings = o->mapped[TF_M_SETTINGS], .run_id = tf_boot_ns(), .step = tf_snapshot_step, .close = close_source,
+		.settings = o->mapped[TF_M_SETTINGS], .run_id = tf_boot_ns(), .step = tf_snapshot_step,
+		.tick = tf_pressure_tick, .close = close_source,
 	};
 	if (!tf_boot_id(s->boot_id))
 		return 0;
@@ -98,6 +138,9 @@ static int open_steps(struct tf_object *o, char *msg, size_t msg_size)
 	}
 	o->ncpu = (uint32_t)rc;
 	tf_plan_rings(o);
+	o->old = o->opts.old || !tf_has_fetch_atomics();
+	if (o->old)
+		tf_object_say(o, TF_LOG_INFO, "BPF programs without fetch atomics are used: sequence numbers are weak (flag weak_seq)");
 	rc = load_base(o, msg, msg_size);
 	if (!rc)
 		rc = set_consts(o, msg, msg_size);
@@ -106,7 +149,11 @@ static int open_steps(struct tf_object *o, char *msg, size_t msg_size)
 	if (!rc)
 		rc = tf_make_rings(o, msg, msg_size);
 	if (!rc)
+		rc = put_globs(o, msg, msg_size);
+	if (!rc)
 		rc = tf_load_parts(o, msg, msg_size);
+	if (!rc)
+		tf_pressure_open(o);
 	return rc ? rc : show_source(o, msg, msg_size);
 }
 
@@ -123,7 +170,7 @@ int tf_object_open(const struct tf_object_opts *opts, struct tf_object **out, ch
 		return -ENOMEM;
 	}
 	o->opts = *opts;
-	o->iter_fd = o->stats_fd = -1;
+	o->iter_fd = o->stats_fd = o->core_fd = o->psi.fd = -1;
 	for (int i = 0; i < TF_M_COUNT; i++)
 		o->map_fd[i] = -1;
 	tf_log_begin(o);
@@ -135,45 +182,6 @@ int tf_object_open(const struct tf_object_opts *opts, struct tf_object **out, ch
 	}
 	*out = o;
 	return 0;
-}
-
-/* Attaches what serves a wanted kind. A program that fails is reported in its info; only if none is left does the call fail. */
-int tf_object_attach(struct tf_object *o, char *msg, size_t msg_size)
-{
-	size_t wanted = 0, attached = 0;
-	int first_error = 0;
-
-	if (msg_size)
-		msg[0] = 0;
-	tf_log_begin(o);
-	for (size_t i = 0; i < o->n_programs; i++) {
-		struct tf_program *p = &o->programs[i];
-		const bool hook = p->spec->max_args && (p->spec->kinds & o->opts.kind_mask[0]) &&
-				  (p->spec->part != TF_PART_PROCESS || o->opts.process);
-		int rc = hook && p->info.state == TF_P_LOADED ? tf_attach_program(o, p) : 0;
-
-		if (!hook || p->info.state == TF_P_NOT_WANTED)
-			continue;
-		wanted++;
-		attached += p->link != NULL;
-		rc = rc ? rc : p->link ? 0 : p->info.error;
-		if (rc && !first_error) {
-			first_error = rc;
-			snprintf(msg, msg_size, "no program could be attached; %s: %s", p->info.name, p->info.reason);
-		}
-	}
-	tf_log_end();
-	if (o->opts.profile) {
-		o->stats_fd = bpf_enable_stats(BPF_STATS_RUN_TIME);
-		if (o->stats_fd < 0)
-			tf_object_say(o, TF_LOG_WARNING, "cannot time the programs (debug.profile_enabled): needs CAP_SYS_ADMIN");
-	}
-	if (attached || !wanted) {
-		if (msg_size)
-			msg[0] = 0;
-		return 0;
-	}
-	return first_error ? first_error : -ENOENT;
 }
 
 struct tf_source *tf_object_source(struct tf_object *o)
@@ -209,6 +217,7 @@ static void free_object(struct tf_object *o)
 	free(o->rings);
 	free(o->ring_fds);
 	free(o->roots);
+	free(o->programs);
 	free(o);
 }
 
@@ -252,6 +261,7 @@ void tf_object_forget(struct tf_object *o)
 		close(o->iter_fd);
 	if (o->stats_fd >= 0)
 		close(o->stats_fd);
+	tf_psi_close(&o->psi);
 	tf_unmap_memory(o);
 	for (int i = 0; i < TF_PARTS; i++)
 		if (o->parts[i])
@@ -266,6 +276,7 @@ void tf_object_close(struct tf_object *o)
 		tf_snapshot_end(o);
 		if (o->stats_fd >= 0)
 			close(o->stats_fd);
+		tf_psi_close(&o->psi);
 		for (size_t i = 0; i < o->n_programs; i++)
 			bpf_link__destroy(o->programs[i].link);
 		tf_unmap_memory(o);

@@ -7,13 +7,27 @@
 
 #include "tf_source.h"
 
+#define TF_ARGS_NONE UINT32_MAX
+
 struct tf_object_opts {
 	uint64_t bulk_bytes;            /* total of the bulk lane over all CPUs; 0 = 16 MiB. Ring = largest power of two <= total/CPUs, at least 256 KiB, else CPUs share */
-	bool process, network, synth;   /* objects wanted */
-	uint64_t kind_mask[TF_KIND_MAX / 64];   /* kinds wanted; programs that serve none of them are not attached */
-	uint32_t args_max;              /* bytes; 0 = 4096 */
+	bool synth;                     /* the load generator, and no hook of ours */
+	bool follow;                    /* synth: rules over descendants may be set */
+	uint64_t kind_mask[TF_KIND_MAX / 64];   /* kinds that the configuration enables: programs that serve none of them are not loaded */
+	uint64_t syscalls[TF_SYS_MAX / 64];     /* numbers to record as syscall.call */
+	uint32_t args_max;              /* bytes; 0 = 4096; TF_ARGS_NONE = none */
 	uint32_t map_entries;           /* of hash maps; 0 = 10000 */
 	uint32_t netns;                 /* id: only this network namespace; 0 = all */
+	uint32_t options;               /* bits: tf_option */
+	uint32_t content_max;           /* bytes: of a read or write kept */
+	uint64_t threshold_bytes;       /* mappings from this size on */
+	const struct tf_globs *globs;   /* names of processes that [programs.process] leaves out; NULL = none; read by tf_object_open only */
+	uint64_t usage_ns;              /* ns: how often cpu.usage is taken */
+	uint32_t pressure_us;           /* stalled for so long in a window: a memory.pressure record; 0 = none */
+	uint32_t pressure_window_us;
+	const char *pressure_path;      /* used by tf_object_open only; NULL = /proc/pressure/memory */
+	uint32_t families;              /* bits: tf_family that may be used; 0 = all */
+	bool old;                       /* load the variant for kernels without fetch atomics (before 5.12) also where the kernel has them (tests) */
 	bool trace_self;                /* do not skip our own process (tests) */
 	bool no_snapshot;
 	bool profile;                   /* have the kernel time every program run while the object lives (needs CAP_SYS_ADMIN) */
@@ -21,15 +35,23 @@ struct tf_object_opts {
 	void *log_ctx;
 };
 
+/* Kinds of hook. Tracepoints, iterators, cgroup hooks and test runs always may be used. */
+enum tf_family { TF_H_TRACEPOINT = 1 << 0, TF_H_FENTRY = 1 << 1, TF_H_LSM = 1 << 2, TF_H_KPROBE = 1 << 3 };
+
 enum tf_program_state { TF_P_ATTACHED, TF_P_NOT_WANTED, TF_P_MISSING_HOOK, TF_P_LOAD_FAILED, TF_P_ATTACH_FAILED, TF_P_LOADED };
 struct tf_program_info {
 	char name[64];                  /* "tf_process_exec" */
 	char hook[64];                  /* "tp_btf/sched_process_exec" */
 	char object[16];                /* "process" */
 	enum tf_program_state state;
+	char cost[32];                  /* how often it runs: "per packet" */
+	bool more;                      /* only makes other programs' records say more */
+	bool replaced;                  /* not running, and another variant does its work */
+	uint64_t kinds[TF_KIND_MAX / 64];       /* bits: kinds that it serves */
 	int error;                      /* -errno when it failed */
 	char reason[512];               /* last meaningful line of the verifier, or a sentence */
 	uint32_t id, insns;             /* kernel's program id, instructions after verification; 0 = unknown */
+	uint32_t verified;              /* instructions that the verifier walked through to check it; 0 = unknown (before 5.16) */
 	uint64_t run_ns, run_count, recursion_misses;   /* filled by tf_object_program_stats; run_* need bpf_stats */
 };
 struct tf_map_info { char name[20]; uint32_t id, type, max_entries; uint64_t bytes; };
@@ -56,6 +78,9 @@ struct tf_rules_spec {
 int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s);
 int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits);
 int tf_object_set_throttle(struct tf_object *o, uint64_t rate, uint64_t burst);
+/* Puts a directory or file into the kernel's sets (bits: tf_path_set); shorter paths first. -ENOENT: it is not there; paths that user memory claims are matched
+ * by its text all the same. -ENAMETOOLONG: above 247 bytes. -E2BIG, -ENOSPC: too many. */
+int tf_object_set_paths(struct tf_object *o, uint32_t bits, const char *path);
 /* How many things that decide about records (rule generation, rules, rates, throttle, links) are not as we left them; the first one in msg. */
 uint32_t tf_object_tampered(struct tf_object *o, char *msg, size_t msg_size);
 /* Runs the generator once on the calling thread's CPU (GIL not needed). 0 or -errno. */

@@ -4,6 +4,8 @@
 #define TF_OBJECT_IMPL_H
 
 #include "tf_object.h"
+#include "tf_object_specs.h"
+#include "tf_psi.h"
 
 #include <stdio.h>
 
@@ -11,27 +13,14 @@
 #include "btf.h"
 #include "libbpf.h"
 
-#define TF_KIND_BIT(kind) (1ull << (kind)) /* every kind so far is below 64: checked in tf_object_load.c */
-
-enum tf_part_id { TF_PART_BASE, TF_PART_PROCESS, TF_PART_NETWORK, TF_PART_SNAPSHOT, TF_PART_SYNTH, TF_PARTS };
-
 /* The maps that all parts share, made by the base part. */
 enum tf_shared_map {
-	TF_M_LEDGER, TF_M_CPUS, TF_M_LANES, TF_M_SETTINGS, TF_M_RULES, TF_M_RATES,
+	TF_M_LEDGER, TF_M_CPUS, TF_M_LANES, TF_M_SETTINGS, TF_M_RULES, TF_M_RATES, TF_M_SYS_WANTS,
 	TF_M_MAPPED, /* the ones above are mapped into our memory */
-	TF_M_SLOTS = TF_M_MAPPED, TF_M_RINGS_CRIT, TF_M_RINGS_BULK, TF_M_RULE_SETS, TF_M_FOLLOW, TF_M_BUCKETS, TF_M_OWNERS,
+	TF_M_SLOTS = TF_M_MAPPED, TF_M_RINGS_CRIT, TF_M_RINGS_BULK, TF_M_RULE_SETS, TF_M_FOLLOW, TF_M_BUCKETS, TF_M_DNS,
+	TF_M_SIZED, /* the sizes of the ones above are ours to set */
+	TF_M_OWNERS = TF_M_SIZED, TF_M_GLOBS, TF_M_NOTES, TF_M_EXIT_PROGS, TF_M_ENTER_PROGS, TF_M_DIRS, TF_M_PREFIXES,
 	TF_M_COUNT,
-};
-
-/* A program of the table in tf_object_load.c. */
-struct tf_program_spec {
-	const char *name;
-	const char *hook;               /* section */
-	enum tf_part_id part;
-	int min_args, max_args;         /* arguments of the hook in this kernel's BTF; 0 = not a tracepoint */
-	uint64_t kinds;                 /* bits: kinds that it serves */
-	bool always;                    /* loaded with its part even when no kind of it is wanted: rules over descendants need it */
-	const char *instead_of;         /* used only where the kernel refused that one */
 };
 
 struct tf_program {
@@ -39,9 +28,8 @@ struct tf_program {
 	struct tf_program_info info;
 	struct bpf_program *prog;       /* NULL = not loaded */
 	struct bpf_link *link;
+	bool wired;                     /* a handler: its numbers lead to it */
 };
-
-#define TF_PROGRAMS_MAX 16
 
 struct tf_object {
 	struct tf_object_opts opts;
@@ -49,7 +37,7 @@ struct tf_object {
 	uint64_t ring_bytes[TF_LANES];
 	struct tf_consts consts;
 	struct bpf_object *parts[TF_PARTS];
-	struct tf_program programs[TF_PROGRAMS_MAX];
+	struct tf_program *programs;
 	size_t n_programs;
 	int map_fd[TF_M_COUNT];         /* owned by the base part */
 	void *mapped[TF_M_MAPPED];
@@ -58,8 +46,12 @@ struct tf_object {
 	int *ring_fds;
 	struct bpf_link *iter_link;     /* the snapshot under way */
 	int iter_fd;
+	int core_fd;                    /* while loading: the kernel types that the parts name (tf_object_btf.c); -1 = search all */
 	int stats_fd;                   /* keeps the kernel's run statistics on; -1 = none */
 	int snapshot_stage, snapshot_error;
+	uint64_t look_began_ns;         /* the periodic stages under way or last run; 0 = none yet */
+	struct tf_psi psi;              /* the pressure threshold */
+	uint64_t psi_next_ns;           /* not looked at before */
 	struct {                        /* what we last wrote into the maps: tf_object_watch.c compares */
 		struct tf_rule_slot rules;
 		uint64_t rates[TF_KIND_COUNT];
@@ -69,22 +61,49 @@ struct tf_object {
 	uint32_t *roots;                /* of follow_set, sorted */
 	size_t n_roots;
 	struct tf_source source;
+	bool old;                       /* the variant for kernels without fetch atomics is loaded */
 	bool forgotten;
+	bool not_comms;                 /* map tf_globs has patterns: every generation of rules judges by them */
+	bool attached;                  /* from here on a change of rules attaches what it newly wants */
 };
 
-/* tf_object_load.c */
-extern const struct tf_program_spec tf_program_specs[];
-extern const size_t tf_program_spec_count;
-int tf_load_parts(struct tf_object *o, char *msg, size_t msg_size);
+/* tf_object_choose.c: which programs this kernel has a hook for and a kind is wanted of */
+int tf_list_programs(struct tf_object *o, const struct btf *vmlinux);
 struct tf_program *tf_find_program(struct tf_object *o, const char *name);
+const char *tf_program_name(const struct tf_program_spec *s);     /* in the object */
+bool tf_has_better(struct tf_object *o, const struct tf_program *p);    /* what it is instead of is there */
+bool tf_serves(const struct tf_program_spec *s, const uint64_t *kinds);
+void tf_set_state(struct tf_program *p, enum tf_program_state state, int error, const char *reason);
+/* A part's programs that are to be loaded, variants settled; each gets its bpf_program. How many. */
+size_t tf_choose_of_part(struct tf_object *o, enum tf_part_id part);
+
+/* tf_object_family.c */
+int tf_family_of(const struct tf_program_spec *s);      /* of hooks that kernels refuse as a whole; -1 = of none */
+bool tf_refuses_family(int error);
+void tf_try_families(struct tf_object *o, const struct btf *vmlinux);   /* marks the programs of those that are refused */
+
+/* tf_object_info.c */
+const char *tf_cost_of(const struct tf_program_spec *s);
+
+/* tf_object_load.c */
+int tf_load_parts(struct tf_object *o, char *msg, size_t msg_size);
+
+/* tf_object_attach.c */
 int tf_attach_program(struct tf_object *o, struct tf_program *p);
+int tf_attach_wanted(struct tf_object *o, const uint64_t *kinds, char *msg, size_t msg_size);
 
 /* tf_object_part.c: one embedded object, opened, checked, joined, loaded */
+const char *tf_part_name(enum tf_part_id part);
 int tf_part_open(struct tf_object *o, enum tf_part_id part, char *log, size_t log_size, char *msg, size_t msg_size);
+struct bpf_object *tf_part_types(const struct tf_object *o, enum tf_part_id part);
 void tf_part_set_consts(struct tf_object *o, enum tf_part_id part);
+int tf_part_size_tables(struct tf_object *o, enum tf_part_id part);     /* maps named tf_t_*: opts.map_entries */
 int tf_part_join_maps(struct tf_object *o, enum tf_part_id part);
 int tf_part_check_layout(struct tf_object *o, enum tf_part_id part, char *msg, size_t msg_size);
 const char *tf_shared_map_name(enum tf_shared_map map);
+
+/* tf_object_btf.c */
+int tf_core_btf(struct tf_object *o, const struct btf *vmlinux);
 
 /* tf_object_maps.c */
 void tf_plan_rings(struct tf_object *o);
@@ -101,8 +120,14 @@ const char *tf_log_last_warning(void);
 void tf_object_say(struct tf_object *o, int level, const char *text);
 
 /* tf_object_probe.c */
+bool tf_has_fetch_atomics(void);
 int tf_explain_missing(char *msg, size_t msg_size);         /* -ENOTSUP and a sentence where the kernel lacks what we need; 0 */
 void tf_explain_eperm(const char *doing, char *msg, size_t msg_size);
+void tf_explain_refused(const struct tf_program_spec *s, char *msg, size_t msg_size);       /* EPERM for one program */
+
+/* tf_object_pressure.c */
+void tf_pressure_open(struct tf_object *o);
+void tf_pressure_tick(void *self);
 
 /* tf_object_snapshot.c */
 int tf_snapshot_step(void *self);

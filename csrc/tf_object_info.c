@@ -2,6 +2,41 @@
 /* tf_object_info: what health(), debug() and doctor show of programs and maps. */
 #include "tf_object_impl.h"
 
+/* How often a hook is reached, the busiest last. What is not listed is rare. */
+static const struct {
+	const char *hook;       /* past the family */
+	const char *cost;
+} costs[] = {
+	{"sched_process_fork", "per process"}, {"sched_process_exec", "per process"}, {"sched_process_exit", "per thread"},
+	{"task_rename", "per process"}, {"signal_generate", "per signal"},
+	{"inet_sock_set_state", "per connection"}, {"tcp_receive_reset", "per connection"}, {"tcp_send_reset", "per connection"},
+	{"sock_release", "per connection"}, {"sock_create", "per connection"},
+	{"commit_creds", "per process"}, {"cap_capable", "per capability check"}, {"handle_mm_fault", "per page fault"},
+	{"page_fault_user", "per page fault"}, {"page_fault_kernel", "per page fault"}, {"security_file_open", "per file opened"},
+	{"io_uring_submit_req", "per io_uring request"}, {"io_uring_submit_sqe", "per io_uring request"},
+	{"net_dev_queue", "per packet"}, {"netif_receive_skb", "per packet"}, {"kfree_skb", "per packet"}, {"tcp_probe", "per packet"},
+	{"consume_skb", "per packet"}, {"tcp_retransmit_skb", "per packet"}, {"sock_send_length", "per send and receive"},
+	{"sock_recv_length", "per send and receive"}, {"udp_sendmsg", "per send and receive"}, {"udp_recvmsg", "per send and receive"},
+};
+
+const char *tf_cost_of(const struct tf_program_spec *s)
+{
+	const char *at = strchr(s->hook, '/');
+
+	if (s->cost)
+		return s->cost;
+	if (s->flags & TF_PS_DISPATCH)
+		return "per system call";
+	if (s->syscalls)
+		return "per system call it is for";
+	if (s->flags & (TF_PS_SNAPSHOT | TF_PS_RUN) || !strncmp(s->hook, "iter", 4) || !strcmp(s->hook, "syscall"))
+		return "when asked";
+	for (size_t i = 0; at && i < sizeof(costs) / sizeof(costs[0]); i++)
+		if (!strcmp(at + 1, costs[i].hook))
+			return costs[i].cost;
+	return "rare";
+}
+
 size_t tf_object_programs(struct tf_object *o, struct tf_program_info *out, size_t cap)
 {
 	for (size_t i = 0; i < o->n_programs && i < cap; i++)

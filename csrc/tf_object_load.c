@@ -1,111 +1,23 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_object_load: the table of programs; which of them this kernel has a hook for; loading, so that one refused program does not cost
- * the others. */
+/* tf_object_load: loads the parts, two at a time, so that one refused program does not cost the others. The verifier takes most of the time,
+ * and privileged programs are verified in parallel. */
 #include "tf_object_impl.h"
 
+#include <pthread.h>
+#include <signal.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #define VERIFIER_LOG (1u << 20) /* older kernels keep the start of a log, not its end: room for all of it */
 
-_Static_assert(TF_KIND_COUNT <= 64, "TF_KIND_BIT has 64 bits");
-#define K(name) TF_KIND_BIT(TF_K_##name)
-
-const struct tf_program_spec tf_program_specs[] = {
-	{"tf_process_fork", "tp_btf/sched_process_fork", TF_PART_PROCESS, 2, 2, K(PROCESS_FORK), true, NULL},
-	{"tf_process_exec", "tp_btf/sched_process_exec", TF_PART_PROCESS, 3, 3, K(PROCESS_EXEC), false, NULL},
-	{"tf_process_exit", "tp_btf/sched_process_exit", TF_PART_PROCESS, 2, 2, K(PROCESS_EXIT), true, NULL},
-	{"tf_process_exit_old", "tp_btf/sched_process_exit", TF_PART_PROCESS, 1, 1, K(PROCESS_EXIT), true, NULL},
-	{"tf_process_rename", "tp_btf/task_rename", TF_PART_PROCESS, 2, 2, K(PROCESS_RENAME), false, NULL},
-	{"tf_process_signal", "tp_btf/signal_generate", TF_PART_PROCESS, 5, 5, K(PROCESS_SIGNAL), false, NULL},
-	{"tf_network_state", "tp_btf/inet_sock_set_state", TF_PART_NETWORK, 3, 3,
-	 K(NETWORK_CONNECT) | K(NETWORK_ACCEPT) | K(NETWORK_CLOSE), false, NULL},
-	{"tf_snapshot_task", "iter.s/task", TF_PART_SNAPSHOT, 0, 0, K(META_SNAPSHOT_PROCESS), false, NULL},
-	{"tf_snapshot_task_old", "iter/task", TF_PART_SNAPSHOT, 0, 0, K(META_SNAPSHOT_PROCESS), false, "tf_snapshot_task"},
-	{"tf_snapshot_sockets", "iter/task_file", TF_PART_SNAPSHOT, 0, 0, K(META_SNAPSHOT_SOCKET), false, NULL},
-	{"tf_list_pids", "iter/task", TF_PART_SNAPSHOT, 0, 0, 0, true, NULL},
-	{"tf_synth", "syscall", TF_PART_SYNTH, 0, 0, 0, true, NULL},
+struct loader {
+	struct tf_object *o;
+	pthread_mutex_t lock;           /* of everything here, and of the programs' states while parts are loading */
+	int next;                       /* part that nobody has taken yet */
+	int rc;                         /* first error */
+	char *msg;
+	size_t msg_size;
 };
-const size_t tf_program_spec_count = sizeof(tf_program_specs) / sizeof(tf_program_specs[0]);
-_Static_assert(sizeof(tf_program_specs) / sizeof(tf_program_specs[0]) <= TF_PROGRAMS_MAX, "room for every program");
-
-static const char *const part_names[TF_PARTS] = {"base", "process", "network", "snapshot", "synth"};
-
-struct tf_program *tf_find_program(struct tf_object *o, const char *name)
-{
-	for (size_t i = 0; i < o->n_programs; i++)
-		if (!strcmp(o->programs[i].spec->name, name))
-			return &o->programs[i];
-	return NULL;
-}
-
-/* How many arguments the tracepoint passes in this kernel: by the prototype in its BTF, because versions lie (backports). -1 = none. */
-static int hook_args(const struct btf *vmlinux, const char *hook)
-{
-	const struct btf_type *t;
-	char name[96];
-	int id;
-
-	snprintf(name, sizeof(name), "btf_trace_%s", strchr(hook, '/') + 1);
-	id = btf__find_by_name_kind(vmlinux, name, BTF_KIND_TYPEDEF);
-	if (id < 0)
-		return -1;
-	t = btf__type_by_id(vmlinux, btf__type_by_id(vmlinux, (uint32_t)id)->type);
-	if (!t || !btf_is_ptr(t))
-		return -1;
-	t = btf__type_by_id(vmlinux, t->type);
-	return t && btf_is_func_proto(t) ? (int)btf_vlen(t) - 1 : -1; /* the first is the probe's own data */
-}
-
-static void set_state(struct tf_program *p, enum tf_program_state state, int error, const char *reason)
-{
-	p->info.state = state;
-	p->info.error = error;
-	snprintf(p->info.reason, sizeof(p->info.reason), "%s", reason);
-}
-
-static bool part_wanted(const struct tf_object *o, enum tf_part_id part)
-{
-	const struct tf_object_opts *w = &o->opts;
-
-	switch (part) {
-	case TF_PART_PROCESS:
-	case TF_PART_SNAPSHOT:
-		return w->process || w->network; /* rules over descendants need fork, exit and the list of processes */
-	case TF_PART_NETWORK:
-		return w->network;
-	case TF_PART_SYNTH:
-		return w->synth;
-	default:
-		return false;
-	}
-}
-
-/* Whether a program is to be loaded; sets its state when not. */
-static bool choose(struct tf_object *o, struct tf_program *p, const struct btf *vmlinux)
-{
-	const struct tf_program_spec *s = p->spec;
-	const bool snapshot = s->kinds & (K(META_SNAPSHOT_PROCESS) | K(META_SNAPSHOT_SOCKET));
-	const bool asked = s->part != TF_PART_PROCESS || o->opts.process;
-	int args;
-
-	if (!part_wanted(o, s->part) || (snapshot && o->opts.no_snapshot) ||
-	    (!s->always && !snapshot && !(asked && (s->kinds & o->opts.kind_mask[0])))) {
-		set_state(p, TF_P_NOT_WANTED, 0, "no kind that it serves is wanted");
-		return false;
-	}
-	if (!s->max_args)
-		return true;
-	args = hook_args(vmlinux, s->hook);
-	if (args >= s->min_args && args <= s->max_args)
-		return true;
-	set_state(p, TF_P_MISSING_HOOK, -ENOENT, "");
-	if (args < 0)
-		snprintf(p->info.reason, sizeof(p->info.reason), "this kernel has no tracepoint %s", strchr(s->hook, '/') + 1);
-	else
-		snprintf(p->info.reason, sizeof(p->info.reason), "this kernel's %s passes %d arguments, the program is for %d",
-			 strchr(s->hook, '/') + 1, args, s->min_args);
-	return false;
-}
 
 /* The last line that says something: before the statistics, past blank lines and marks. */
 static void last_meaningful_line(char *log, char *out, size_t size)
@@ -129,40 +41,59 @@ static void last_meaningful_line(char *log, char *out, size_t size)
 	}
 }
 
-/* libbpf loads all or nothing and names the culprit in its last warning. True: it is out, try again. */
-static bool drop_culprit(struct tf_object *o, enum tf_part_id part, int rc, char *log)
+/* A kernel that forbids one fentry program forbids them all: each further one would cost a try. */
+static void drop_family(struct tf_object *o, const struct tf_program *refused)
 {
-	struct tf_program *p = tf_find_program(o, tf_log_failed_program());
-	char reason[sizeof(p->info.reason)] = "";
+	const int family = tf_family_of(refused->spec);
 
-	if (!p || p->spec->part != part || p->info.state != TF_P_LOADED)
-		return false;
-	last_meaningful_line(log, reason, sizeof(reason));
-	set_state(p, TF_P_LOAD_FAILED, rc, reason[0] ? reason : tf_log_last_warning());
-	if (rc == -EPERM && !reason[0])
-		tf_explain_eperm(p->spec->name, p->info.reason, sizeof(p->info.reason));
-	p->prog = NULL;
-	return true;
+	if (family < 0 || !tf_refuses_family(refused->info.error))
+		return;
+	for (size_t i = 0; i < o->n_programs; i++) {
+		struct tf_program *p = &o->programs[i];
+
+		if (p->info.state == TF_P_LOADED && !p->info.id && !tf_has_better(o, p) && tf_family_of(p->spec) == family && !o->parts[p->spec->part])
+			tf_set_state(p, TF_P_LOAD_FAILED, refused->info.error, refused->info.reason);
+	}
 }
 
-/* Which programs of a part the next try loads: a fallback only after its original has failed. */
-static size_t set_autoload(struct tf_object *o, enum tf_part_id part)
+/* What only other programs of its part run, by a tail call: none of them ends well without it. */
+static void drop_dependents(struct tf_object *o, const struct tf_program *refused)
 {
-	size_t n = 0;
-
+	if (!(refused->spec->flags & TF_PS_RUN) || strncmp(refused->spec->hook, "tp_btf/", 7))
+		return;
 	for (size_t i = 0; i < o->n_programs; i++) {
-		struct tf_program *p = &o->programs[i], *original;
-		bool load = p->info.state == TF_P_LOADED;
+		struct tf_program *p = &o->programs[i];
+		char why[sizeof(p->info.reason)];
 
-		if (p->spec->part != part)
+		if (p->spec->part != refused->spec->part || p->info.state != TF_P_LOADED)
 			continue;
-		original = p->spec->instead_of ? tf_find_program(o, p->spec->instead_of) : NULL;
-		if (original && original->info.state != TF_P_LOAD_FAILED)
-			load = false;
-		p->prog = load ? bpf_object__find_program_by_name(o->parts[part], p->spec->name) : NULL;
-		n += p->prog != NULL;
+		snprintf(why, sizeof(why), "it ends in %s, which was refused: %.400s", refused->spec->name, refused->info.reason);
+		tf_set_state(p, TF_P_LOAD_FAILED, refused->info.error, why);
 	}
-	return n;
+}
+
+/* libbpf loads all or nothing and names the culprit in its last warning. True: it, in every row that it serves, is out; try again. */
+static bool drop_culprit(struct tf_object *o, enum tf_part_id part, int rc, char *log)
+{
+	const char *failed = tf_log_failed_program();
+	char reason[sizeof(((struct tf_program *)0)->info.reason)] = "";
+	bool found = false;
+
+	last_meaningful_line(log, reason, sizeof(reason));
+	for (size_t i = 0; i < o->n_programs; i++) {
+		struct tf_program *p = &o->programs[i];
+
+		if (p->spec->part != part || p->info.state != TF_P_LOADED || strcmp(tf_program_name(p->spec), failed))
+			continue;
+		tf_set_state(p, TF_P_LOAD_FAILED, rc, reason[0] ? reason : tf_log_last_warning());
+		if (rc == -EPERM && !reason[0])
+			tf_explain_refused(p->spec, p->info.reason, sizeof(p->info.reason));
+		p->prog = NULL;
+		drop_family(o, p);
+		drop_dependents(o, p);
+		found = true;
+	}
+	return found;
 }
 
 /* Programs that the table does not know, or that are not to load, are switched off in the opened object. */
@@ -179,8 +110,32 @@ static void apply_autoload(struct tf_object *o, enum tf_part_id part)
 	}
 }
 
-static int load_part(struct tf_object *o, enum tf_part_id part, char *log, char *msg, size_t msg_size)
+static bool choose_programs(struct loader *l, enum tf_part_id part)
 {
+	bool any;
+
+	pthread_mutex_lock(&l->lock);
+	any = tf_choose_of_part(l->o, part);
+	if (any)
+		apply_autoload(l->o, part);
+	pthread_mutex_unlock(&l->lock);
+	return any;
+}
+
+static bool drop_refused(struct loader *l, enum tf_part_id part, int rc, char *log)
+{
+	bool dropped;
+
+	pthread_mutex_lock(&l->lock);
+	dropped = drop_culprit(l->o, part, rc, log);
+	pthread_mutex_unlock(&l->lock);
+	return dropped;
+}
+
+static int load_part(struct loader *l, enum tf_part_id part, char *log, char *msg, size_t msg_size)
+{
+	struct tf_object *o = l->o;
+
 	for (;;) {
 		int rc = tf_part_open(o, part, log, VERIFIER_LOG, msg, msg_size);
 
@@ -189,10 +144,11 @@ static int load_part(struct tf_object *o, enum tf_part_id part, char *log, char 
 		if (rc)
 			return rc;
 		log[0] = 0;
-		if (set_autoload(o, part)) {
-			apply_autoload(o, part);
+		if (choose_programs(l, part)) {
 			tf_part_set_consts(o, part);
-			rc = tf_part_join_maps(o, part);
+			rc = tf_part_size_tables(o, part);
+			if (!rc)
+				rc = tf_part_join_maps(o, part);
 			if (!rc)
 				rc = bpf_object__load(o->parts[part]);
 			if (!rc)
@@ -202,13 +158,30 @@ static int load_part(struct tf_object *o, enum tf_part_id part, char *log, char 
 		o->parts[part] = NULL;
 		if (!rc)
 			return 0; /* nothing of it is left to load */
-		if (drop_culprit(o, part, rc, log))
+		if (drop_refused(l, part, rc, log))
 			continue;
 		if (rc == -EPERM)
 			tf_explain_eperm("the BPF programs", msg, msg_size);
 		else
-			snprintf(msg, msg_size, "cannot load %s.bpf.o: %s (%s)", part_names[part], strerror(-rc), tf_log_last_warning());
+			snprintf(msg, msg_size, "cannot load %s.bpf.o: %s (%s)", tf_part_name(part), strerror(-rc), tf_log_last_warning());
 		return rc;
+	}
+}
+
+/* Of a program and the variants to be used instead of it at most one runs: the others are not missing. */
+static void settle_variants(struct tf_object *o)
+{
+	for (size_t i = 0; i < o->n_programs; i++) {
+		struct tf_program *p = &o->programs[i], *original = p;
+		bool runs = p->info.state == TF_P_LOADED && p->prog;
+
+		while (original && original->spec->instead_of) {
+			original = tf_find_program(o, original->spec->instead_of);
+			if (original && runs)
+				original->info.replaced = true;
+			else if (original && original->info.state == TF_P_LOADED && original->prog)
+				tf_set_state(p, TF_P_NOT_WANTED, 0, "the kernel takes the better variant");
+		}
 	}
 }
 
@@ -222,81 +195,108 @@ static void note_loaded(struct tf_object *o)
 		if (p->info.state != TF_P_LOADED)
 			continue;
 		if (!p->prog) {
-			set_state(p, TF_P_NOT_WANTED, 0, "the kernel takes the better variant");
+			tf_set_state(p, TF_P_NOT_WANTED, 0, "the kernel takes the better variant");
 			continue;
 		}
 		if (bpf_prog_get_info_by_fd(bpf_program__fd(p->prog), &info, &len))
 			continue;
 		p->info.id = info.id;
 		p->info.insns = info.xlated_prog_len / 8;
+		p->info.verified = info.verified_insns;
 	}
 }
 
-/* A program for another kernel's prototype is not missing where its sibling fits. */
-static void forgive_variants(struct tf_object *o)
+/* The next part that has something to load, or TF_PARTS. */
+static int take_part(struct loader *l)
 {
-	for (size_t i = 0; i < o->n_programs; i++)
-		for (size_t k = 0; k < o->n_programs; k++)
-			if (o->programs[i].info.state == TF_P_MISSING_HOOK && o->programs[k].info.state == TF_P_LOADED &&
-			    !strcmp(o->programs[i].spec->hook, o->programs[k].spec->hook))
-				set_state(&o->programs[i], TF_P_NOT_WANTED, 0, "another variant fits this kernel");
+	int part;
+
+	pthread_mutex_lock(&l->lock);
+	while (!l->rc && l->next < TF_PARTS && !tf_choose_of_part(l->o, (enum tf_part_id)l->next))
+		l->next++;
+	part = l->rc ? TF_PARTS : l->next++;
+	pthread_mutex_unlock(&l->lock);
+	return part;
 }
 
-static void list_programs(struct tf_object *o, const struct btf *vmlinux)
+static void *load_some(void *arg)
 {
-	for (size_t i = 0; i < tf_program_spec_count; i++) {
-		struct tf_program *p = &o->programs[o->n_programs++];
-		const struct tf_program_spec *s = &tf_program_specs[i];
+	struct loader *l = arg;
+	char *log = malloc(VERIFIER_LOG), msg[512] = "no memory for the verifier's log";
+	int rc = log ? 0 : -ENOMEM;
 
-		p->spec = s;
-		snprintf(p->info.name, sizeof(p->info.name), "%s", s->name);
-		snprintf(p->info.hook, sizeof(p->info.hook), "%s", s->hook);
-		snprintf(p->info.object, sizeof(p->info.object), "%s", part_names[s->part]);
-		if (choose(o, p, vmlinux))
-			set_state(p, TF_P_LOADED, 0, "");
+	tf_log_begin(l->o);
+	for (int part = take_part(l); !rc && part < TF_PARTS; part = rc ? TF_PARTS : take_part(l))
+		rc = load_part(l, (enum tf_part_id)part, log, msg, sizeof(msg));
+	if (rc) {
+		pthread_mutex_lock(&l->lock);
+		if (!l->rc)
+			snprintf(l->msg, l->msg_size, "%s", msg);
+		l->rc = l->rc ? l->rc : rc;
+		pthread_mutex_unlock(&l->lock);
 	}
-	forgive_variants(o);
+	free(log);
+	return NULL;
+}
+
+/* On this thread and a second one, which takes no signals; if it cannot be had, this one does it all. */
+static int load_all(struct tf_object *o, char *msg, size_t msg_size)
+{
+	struct loader l = {.o = o, .lock = PTHREAD_MUTEX_INITIALIZER, .next = TF_PART_BASE + 1, .msg = msg, .msg_size = msg_size};
+	sigset_t all, before;
+	pthread_t second;
+	bool two;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	two = !pthread_create(&second, NULL, load_some, &l);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	load_some(&l);
+	if (two)
+		pthread_join(second, NULL);
+	return l.rc;
+}
+
+static uint32_t type_id(const struct btf *vmlinux, const char *name)
+{
+	int id = btf__find_by_name_kind(vmlinux, name, BTF_KIND_STRUCT);
+
+	return id > 0 ? (uint32_t)id : 0;
+}
+
+static void note_types(struct tf_object *o, const struct btf *vmlinux)
+{
+#define TF_PLAIN_NAME(name) #name,
+	static const char *const names[] = {TF_PLAIN_TYPES(TF_PLAIN_NAME)};
+#undef TF_PLAIN_NAME
+
+	for (int i = 0; i < TF_PLAIN_COUNT; i++)
+		o->consts.type_id[i] = type_id(vmlinux, names[i]);
 }
 
 int tf_load_parts(struct tf_object *o, char *msg, size_t msg_size)
 {
 	struct btf *vmlinux = btf__load_vmlinux_btf();
-	char *log = malloc(VERIFIER_LOG);
-	int rc = 0;
+	int rc = -ENOTSUP;
 
-	if (!vmlinux || !log) {
-		rc = vmlinux ? -ENOMEM : -ENOTSUP;
-		snprintf(msg, msg_size, "%s", vmlinux ? "no memory for the verifier's log" : "cannot read /sys/kernel/btf/vmlinux");
+	if (!vmlinux) {
+		snprintf(msg, msg_size, "cannot read /sys/kernel/btf/vmlinux");
 	} else {
-		list_programs(o, vmlinux);
+		o->consts.type_task = type_id(vmlinux, "task_struct");
+		o->consts.type_sock = type_id(vmlinux, "sock");
+		note_types(o, vmlinux);
+		rc = tf_list_programs(o, vmlinux);
+		if (!rc)
+			tf_try_families(o, vmlinux);
+		o->core_fd = tf_core_btf(o, vmlinux);
 	}
-	for (int part = TF_PART_BASE + 1; !rc && part < TF_PARTS; part++)
-		if (part_wanted(o, (enum tf_part_id)part))
-			rc = load_part(o, (enum tf_part_id)part, log, msg, msg_size);
+	if (!rc)
+		rc = load_all(o, msg, msg_size);
+	settle_variants(o);
 	note_loaded(o);
-	free(log);
+	if (o->core_fd >= 0)
+		close(o->core_fd);
+	o->core_fd = -1;
 	btf__free(vmlinux);
-	return rc;
-}
-
-int tf_attach_program(struct tf_object *o, struct tf_program *p)
-{
-	char why[256];
-	int rc;
-
-	(void)o;
-	if (p->link || !p->prog)
-		return 0;
-	p->link = bpf_program__attach(p->prog);
-	if (p->link) {
-		set_state(p, TF_P_ATTACHED, 0, "");
-		return 0;
-	}
-	rc = errno ? -errno : -EINVAL;
-	if (rc == -EPERM)
-		tf_explain_eperm(p->spec->hook, why, sizeof(why));
-	else
-		snprintf(why, sizeof(why), "cannot attach to %s: %s (%s)", p->spec->hook, strerror(-rc), tf_log_last_warning());
-	set_state(p, TF_P_ATTACH_FAILED, rc, why);
 	return rc;
 }

@@ -14,7 +14,9 @@ static const char *const map_names[TF_M_COUNT] = {
 	[TF_M_LEDGER] = "tf_ledger", [TF_M_CPUS] = "tf_cpus", [TF_M_LANES] = "tf_lanes", [TF_M_SETTINGS] = "tf_settings",
 	[TF_M_RULES] = "tf_rules", [TF_M_RATES] = "tf_rates", [TF_M_SLOTS] = "tf_slots", [TF_M_RINGS_CRIT] = "tf_rings_crit",
 	[TF_M_RINGS_BULK] = "tf_rings_bulk", [TF_M_RULE_SETS] = "tf_rule_sets", [TF_M_FOLLOW] = "tf_follow",
-	[TF_M_BUCKETS] = "tf_buckets", [TF_M_OWNERS] = "tf_owners",
+	[TF_M_BUCKETS] = "tf_buckets", [TF_M_OWNERS] = "tf_owners", [TF_M_SYS_WANTS] = "tf_sys_wants", [TF_M_GLOBS] = "tf_globs",
+	[TF_M_NOTES] = "tf_notes", [TF_M_EXIT_PROGS] = "tf_exit_progs", [TF_M_ENTER_PROGS] = "tf_enter_progs", [TF_M_DIRS] = "tf_dirs",
+	[TF_M_PREFIXES] = "tf_prefixes", [TF_M_DNS] = "tf_dns",
 };
 
 const char *tf_shared_map_name(enum tf_shared_map map)
@@ -53,14 +55,14 @@ void tf_plan_rings(struct tf_object *o)
 int tf_size_maps(struct tf_object *o)
 {
 	const uint32_t tables = o->opts.map_entries ? o->opts.map_entries : 10000;
-	const uint32_t entries[TF_M_COUNT] = {
+	const uint32_t entries[TF_M_SIZED] = {
 		[TF_M_LEDGER] = o->ncpu * TF_KIND_MAX, [TF_M_CPUS] = o->ncpu, [TF_M_LANES] = o->nrings * TF_LANES,
 		[TF_M_SETTINGS] = 1, [TF_M_RULES] = TF_RULE_SLOTS, [TF_M_RATES] = TF_KIND_MAX, [TF_M_SLOTS] = o->ncpu * TF_SLOTS,
 		[TF_M_RINGS_CRIT] = o->nrings, [TF_M_RINGS_BULK] = o->nrings, [TF_M_RULE_SETS] = TF_RULE_SLOTS,
-		[TF_M_FOLLOW] = tables, [TF_M_BUCKETS] = tables, [TF_M_OWNERS] = 0,
+		[TF_M_FOLLOW] = tables, [TF_M_BUCKETS] = tables, [TF_M_DNS] = tables, [TF_M_SYS_WANTS] = TF_SYS_MAX,
 	};
 
-	for (int i = 0; i < TF_M_COUNT; i++) {
+	for (int i = 0; i < TF_M_SIZED; i++) {
 		struct bpf_map *map = bpf_object__find_map_by_name(o->parts[TF_PART_BASE], map_names[i]);
 		int rc = map ? bpf_map__set_max_entries(map, entries[i]) : -ENOENT;
 
@@ -72,7 +74,6 @@ int tf_size_maps(struct tf_object *o)
 
 static int make_ring(struct tf_object *o, uint32_t ring, uint32_t lane, char *msg, size_t msg_size)
 {
-	const int outer = o->map_fd[lane == TF_CRITICAL ? TF_M_RINGS_CRIT : TF_M_RINGS_BULK];
 	const uint64_t bytes = o->ring_bytes[lane];
 	const uint32_t index = ring * TF_LANES + lane;
 	char name[24]; /* the kernel keeps 15 bytes */
@@ -86,18 +87,38 @@ static int make_ring(struct tf_object *o, uint32_t ring, uint32_t lane, char *ms
 		return fd;
 	}
 	o->ring_fds[index] = fd;
-	rc = bpf_map_update_elem(outer, &ring, &fd, BPF_ANY);
-	if (!rc)
-		rc = tf_ring_open(&o->rings[index], fd, bytes);
+	rc = tf_ring_open(&o->rings[index], fd, bytes);
 	if (rc)
 		snprintf(msg, msg_size, "cannot map a ring of %llu KiB (%s); lower performance.ring_buffer_size_mb",
 			 (unsigned long long)bytes >> 10, strerror(-rc));
 	return rc;
 }
 
+/* Puts a lane's rings where the programs look for them. All at once: after each update of such a map the kernel waits until no program
+ * can be running that saw the old one, some 15 ms. */
+static int hand_out_rings(struct tf_object *o, uint32_t lane, char *msg, size_t msg_size)
+{
+	const int outer = o->map_fd[lane == TF_CRITICAL ? TF_M_RINGS_CRIT : TF_M_RINGS_BULK];
+	uint32_t *keys = calloc(o->nrings, 2 * sizeof(*keys)), *fds = keys + o->nrings, n = o->nrings;
+	int rc = keys ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; !rc && i < o->nrings; i++) {
+		keys[i] = i;
+		fds[i] = (uint32_t)o->ring_fds[i * TF_LANES + lane];
+	}
+	if (!rc && bpf_map_update_batch(outer, keys, fds, &n, NULL)) /* before 5.13 such maps have no batches */
+		for (uint32_t i = 0; !rc && i < o->nrings; i++)
+			rc = bpf_map_update_elem(outer, &keys[i], &fds[i], BPF_ANY);
+	free(keys);
+	if (rc)
+		snprintf(msg, msg_size, "cannot hand the rings to the programs: %s", strerror(-rc));
+	return rc;
+}
+
 int tf_make_rings(struct tf_object *o, char *msg, size_t msg_size)
 {
 	const uint32_t n = o->nrings * TF_LANES;
+	int rc;
 
 	o->rings = calloc(n, sizeof(*o->rings));
 	o->ring_fds = malloc(n * sizeof(*o->ring_fds));
@@ -108,12 +129,13 @@ int tf_make_rings(struct tf_object *o, char *msg, size_t msg_size)
 	for (uint32_t i = 0; i < n; i++)
 		o->ring_fds[i] = -1;
 	for (uint32_t i = 0; i < n; i++) {
-		int rc = make_ring(o, i / TF_LANES, i % TF_LANES, msg, msg_size);
+		rc = make_ring(o, i / TF_LANES, i % TF_LANES, msg, msg_size);
 
 		if (rc)
 			return rc;
 	}
-	return 0;
+	rc = hand_out_rings(o, TF_CRITICAL, msg, msg_size);
+	return rc ? rc : hand_out_rings(o, TF_BULK, msg, msg_size);
 }
 
 /* First contents: nothing is attached yet, so no program can see a half-made state. */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_object_none: tf_object.h for builds without libbpf (TF_NO_BPF): every call says that live collection is not in this build. */
+/* tf_object_none: tf_object.h and tf_object_yard.h for builds without libbpf (TF_NO_BPF): every call says that live collection is not in this build. */
 #include "tf_object.h"
+#include "tf_object_yard.h"
 
 #include <stdio.h>
 
@@ -62,6 +63,12 @@ int tf_object_set_throttle(struct tf_object *o, uint64_t rate, uint64_t burst)
 	return -ENOTSUP;
 }
 
+int tf_object_set_paths(struct tf_object *o, uint32_t bits, const char *path)
+{
+	(void)o, (void)bits, (void)path;
+	return -ENOTSUP;
+}
+
 uint32_t tf_object_tampered(struct tf_object *o, char *msg, size_t msg_size)
 {
 	(void)o, (void)msg, (void)msg_size;
@@ -94,4 +101,43 @@ void tf_probe_run(struct tf_probe *out)
 	memset(out, 0, sizeof(*out));
 	snprintf(out->reason, sizeof(out->reason), "%s", SENTENCE);
 	out->ring_buffer = out->prog_load = -ENOTSUP;
+}
+
+int tf_yard_open(struct tf_yard **out)
+{
+	*out = NULL;
+	return -ENOTSUP;
+}
+
+int tf_yard_attach(struct tf_yard *y, const char *program)
+{
+	(void)y, (void)program;
+	return -ENOTSUP;
+}
+
+void tf_yard_detach(struct tf_yard *y)
+{
+	(void)y;
+}
+
+void tf_yard_reset(struct tf_yard *y)
+{
+	(void)y;
+}
+
+uint64_t tf_yard_records(const struct tf_yard *y)
+{
+	(void)y;
+	return 0;
+}
+
+void tf_yard_close(struct tf_yard *y)
+{
+	(void)y;
+}
+
+int64_t tf_yard_work(enum tf_yard_work work, const char *path, uint64_t n)
+{
+	(void)work, (void)path, (void)n;
+	return -ENOTSUP;
 }

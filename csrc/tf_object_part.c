@@ -11,17 +11,49 @@ static const struct {
 } parts[TF_PARTS] = {
 	[TF_PART_BASE] = {"base", {"tf_header"}},
 	[TF_PART_PROCESS] = {"process", {"tf_header", "tf_process"}},
+	[TF_PART_IDENTITY] = {"identity", {"tf_header", "tf_process"}},
 	[TF_PART_NETWORK] = {"network", {"tf_header", "tf_network"}},
+	[TF_PART_BIND] = {"bind", {"tf_header", "tf_network"}},
+	[TF_PART_DROP] = {"drop", {"tf_header", "tf_network"}},
+	[TF_PART_UDP] = {"udp", {"tf_header", "tf_network"}},
+	[TF_PART_DNS] = {"dns", {"tf_header", "tf_network"}},
+	[TF_PART_SYSCALL] = {"syscall", {"tf_header", "tf_syscall"}},
+	[TF_PART_FILE] = {"file", {"tf_header", "tf_file"}},
+	[TF_PART_FILE_IO] = {"file_io", {"tf_header", "tf_file"}},
+	[TF_PART_SECURITY] = {"security", {"tf_header", "tf_security"}},
+	[TF_PART_SECURITY_CRED] = {"security_cred", {"tf_header", "tf_security"}},
+	[TF_PART_SECURITY_PATH] = {"security_path", {"tf_header", "tf_security"}},
+	[TF_PART_SECURITY_HOOK] = {"security_hook", {"tf_header", "tf_security"}},
+	[TF_PART_CONTAINER] = {"container", {"tf_header", "tf_container"}},
+	[TF_PART_MEMORY] = {"memory", {"tf_header", "tf_memory"}},
 	[TF_PART_SNAPSHOT] = {"snapshot", {"tf_header", "tf_meta", "tf_network"}},
+	[TF_PART_USAGE] = {"usage", {"tf_header", "tf_cpu"}},
 	[TF_PART_SYNTH] = {"synth", {"tf_header", "tf_cpu", "tf_network"}},
 };
 
-static const struct tf_blob *find_blob(const char *name)
+const char *tf_part_name(enum tf_part_id part)
 {
+	return parts[part].name;
+}
+
+/* Each object is embedded twice: as it is, and as "NAME.old" for kernels without fetch atomics. */
+static const struct tf_blob *find_blob(const struct tf_object *o, enum tf_part_id part)
+{
+	char name[32];
+
+	snprintf(name, sizeof(name), "%s%s", parts[part].name, o->old ? ".old" : "");
 	for (size_t i = 0; i < tf_blob_count; i++)
 		if (!strcmp(tf_blobs[i].name, name))
 			return &tf_blobs[i];
 	return NULL;
+}
+
+/* A part opened for its types only; NULL = not in this build. */
+struct bpf_object *tf_part_types(const struct tf_object *o, enum tf_part_id part)
+{
+	const struct tf_blob *blob = find_blob(o, part);
+
+	return blob ? bpf_object__open_mem(blob->data, blob->size, NULL) : NULL;
 }
 
 int tf_part_check_layout(struct tf_object *o, enum tf_part_id part, char *msg, size_t msg_size)
@@ -42,10 +74,13 @@ int tf_part_check_layout(struct tf_object *o, enum tf_part_id part, char *msg, s
 
 int tf_part_open(struct tf_object *o, enum tf_part_id part, char *log, size_t log_size, char *msg, size_t msg_size)
 {
-	const struct tf_blob *blob = find_blob(parts[part].name);
+	const struct tf_blob *blob = find_blob(o, part);
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = parts[part].name, .kernel_log_buf = log, .kernel_log_size = log_size);
 	struct bpf_object *obj;
+	char core[32];
 
+	snprintf(core, sizeof(core), "/proc/self/fd/%d", o->core_fd);
+	opts.btf_custom_path = o->core_fd >= 0 ? core : NULL;
 	if (!blob) {
 		snprintf(msg, msg_size, "the object %s.bpf.o is not in this build: rebuild it", parts[part].name);
 		return -ENOENT;
@@ -71,6 +106,18 @@ void tf_part_set_consts(struct tf_object *o, enum tf_part_id part)
 
 	if (at && size >= sizeof(o->consts))
 		memcpy(at, &o->consts, sizeof(o->consts));
+}
+
+/* Tables of a part's own, by their name: as large as the configuration lets a table be. */
+int tf_part_size_tables(struct tf_object *o, enum tf_part_id part)
+{
+	struct bpf_map *map;
+	int rc = 0;
+
+	bpf_object__for_each_map(map, o->parts[part])
+		if (!rc && !strncmp(bpf_map__name(map), "tf_t_", 5))
+			rc = bpf_map__set_max_entries(map, o->opts.map_entries ? o->opts.map_entries : 10000);
+	return rc;
 }
 
 int tf_part_join_maps(struct tf_object *o, enum tf_part_id part)

@@ -9,6 +9,7 @@
 #include "tf_blobs.h"
 
 #define VMLINUX_BTF "/sys/kernel/btf/vmlinux"
+#define CAP_NET_ADMIN 12
 #define CAP_SYS_ADMIN 21
 #define CAP_PERFMON 38
 #define CAP_BPF 39
@@ -55,6 +56,17 @@ void tf_explain_eperm(const char *doing, char *msg, size_t msg_size)
 			 "or a security module forbids it; run it in the host's user namespace and look at the audit log", doing);
 }
 
+void tf_explain_refused(const struct tf_program_spec *s, char *msg, size_t msg_size)
+{
+	const uint64_t caps = effective_capabilities();
+
+	if (!strncmp(s->hook, "cgroup/", 7) && !((caps >> CAP_SYS_ADMIN | caps >> CAP_NET_ADMIN) & 1))
+		snprintf(msg, msg_size, "cannot load %s (EPERM): control group programs need CAP_NET_ADMIN beside CAP_BPF and CAP_PERFMON; "
+			 "run as root or grant it", s->name);
+	else
+		tf_explain_eperm(s->name, msg, msg_size);
+}
+
 static int try_ring_buffer(void)
 {
 	int fd = bpf_map_create(BPF_MAP_TYPE_RINGBUF, "tf_probe", 0, 0, (uint32_t)sysconf(_SC_PAGESIZE), NULL);
@@ -63,6 +75,23 @@ static int try_ring_buffer(void)
 		return fd;
 	close(fd);
 	return 0;
+}
+
+/* By trial, not by version: a program of five instructions that adds to its own stack. */
+bool tf_has_fetch_atomics(void)
+{
+	const struct bpf_insn insns[] = {
+		{.code = BPF_ST | BPF_MEM | BPF_DW, .dst_reg = BPF_REG_10, .off = -8},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_1, .imm = 1},
+		{.code = BPF_STX | BPF_ATOMIC | BPF_DW, .dst_reg = BPF_REG_10, .src_reg = BPF_REG_1, .off = -8, .imm = BPF_ADD | BPF_FETCH},
+		{.code = BPF_ALU64 | BPF_MOV | BPF_K, .dst_reg = BPF_REG_0},
+		{.code = BPF_JMP | BPF_EXIT},
+	};
+	int fd = bpf_prog_load(BPF_PROG_TYPE_SOCKET_FILTER, "tf_atomics", "GPL", insns, sizeof(insns) / sizeof(insns[0]), NULL);
+
+	if (fd >= 0)
+		close(fd);
+	return fd >= 0 || fd == -EPERM; /* without rights nothing loads at all */
 }
 
 int tf_explain_missing(char *msg, size_t msg_size)

@@ -122,10 +122,10 @@ static int follow_children(struct tf_object *o, const struct pid_list *list, uin
 	return added;
 }
 
-/* Fork and exit keep the followed set: they must run from here on, whichever kinds are wanted. */
+/* Fork and free keep the followed set: they must run from here on, whichever kinds are wanted. */
 static int attach_keepers(struct tf_object *o)
 {
-	static const char *const keepers[] = {"tf_process_fork", "tf_process_exit", "tf_process_exit_old"};
+	static const char *const keepers[] = {"tf_process_fork", "tf_process_free"};
 
 	for (size_t i = 0; i < sizeof(keepers) / sizeof(keepers[0]); i++) {
 		struct tf_program *p = tf_find_program(o, keepers[i]);
@@ -209,6 +209,7 @@ static int fill_set(struct tf_object *o, const struct tf_rules_spec *s, uint32_t
 
 int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s)
 {
+	char why[700];
 	struct tf_settings *settings = o->mapped[TF_M_SETTINGS];
 	const uint32_t gen = o->gen + 1 ? o->gen + 1 : 1, slot = gen & (TF_RULE_SLOTS - 1);
 	struct tf_rule_slot *rules = (struct tf_rule_slot *)o->mapped[TF_M_RULES] + slot;
@@ -222,10 +223,15 @@ int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s)
 	tf_log_end();
 	if (rc)
 		return rc;
-	*rules = (struct tf_rule_slot){.flags = s->flags, .gen = gen, .follow_set = set};
+	*rules = (struct tf_rule_slot){.flags = s->flags | (o->not_comms ? TF_R_NOT_COMMS : 0), .gen = gen, .follow_set = set};
 	memcpy(rules->kind_mask, s->kind_mask, sizeof(rules->kind_mask));
 	o->kept.rules = *rules;
 	o->gen = gen;
+	if (o->attached) {
+		tf_log_begin(o);
+		tf_attach_wanted(o, s->kind_mask, why, sizeof(why)); /* what could not be says so in its program's info */
+		tf_log_end();
+	}
 	tf_store_release(&settings->gen, gen); /* partner: the one read of gen in tf_admit; the slot is whole before it is named */
 	return gen;
 }

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_object_snapshot: runs the SNAPSHOT iterators, one read of 4 KiB at a time, so that the pump drains in between. */
+/* tf_object_snapshot: runs the iterators: those of the snapshot once at the start, then the periodic ones again and again. One read of
+ * 4 KiB at a time, so that the pump drains in between. */
 #include "tf_object_impl.h"
 
 #include <unistd.h>
@@ -9,8 +10,11 @@
 static const char *const stages[][2] = { /* a stage is the first of these that the kernel took */
 	{"tf_snapshot_task", "tf_snapshot_task_old"},
 	{"tf_snapshot_sockets", NULL},
+	{"tf_usage", NULL},
 };
 #define STAGES (int)(sizeof(stages) / sizeof(stages[0]))
+#define PERIODIC 2                      /* the first stage that is run every opts.usage_ns */
+#define DEFAULT_PERIOD_NS 1000000000ull
 
 static struct tf_program *stage_program(struct tf_object *o, int stage)
 {
@@ -54,10 +58,34 @@ static int start_stage(struct tf_object *o, struct tf_program *p)
 	return rc;
 }
 
+static bool has_periodic(struct tf_object *o)
+{
+	for (int stage = PERIODIC; stage < STAGES; stage++)
+		if (stage_program(o, stage))
+			return true;
+	return false;
+}
+
+/* After the last stage: when the periodic ones begin again. A look that took longer than the period is followed by the next at once. */
+static void plan_look(struct tf_object *o)
+{
+	const uint64_t period = o->opts.usage_ns ? o->opts.usage_ns : DEFAULT_PERIOD_NS, now = tf_boot_ns();
+
+	o->source.step_at_ns = 0;
+	if (!has_periodic(o))
+		return;
+	o->snapshot_stage = PERIODIC;
+	o->source.step_at_ns = o->look_began_ns + period > now ? o->look_began_ns + period : now;
+}
+
+/* False: that was the last one. */
 static bool next_stage(struct tf_object *o)
 {
 	tf_snapshot_end(o);
-	return ++o->snapshot_stage < STAGES;
+	if (++o->snapshot_stage < STAGES)
+		return true;
+	plan_look(o);
+	return false;
 }
 
 /* One chunk of the stage under way: 1 = more, 0 = its end, -errno. */
@@ -81,18 +109,24 @@ static int read_chunk(struct tf_object *o)
 	return n != 0; /* EAGAIN: the ring is half full, the program wants a drain first */
 }
 
-/* tf_source.step. 1 = call again after a drain pass, 0 = all done, -errno = done, but a stage failed (its program's info says why). */
+/* tf_source.step. 1 = call again after a drain pass, 0 = done for now, -errno = done, but a stage failed (its program's info says why). */
 int tf_snapshot_step(void *self)
 {
 	struct tf_object *o = self;
 	int rc;
 
-	if (o->opts.no_snapshot || o->snapshot_stage >= STAGES)
+	if (o->snapshot_stage >= STAGES)
 		return 0;
+	if (o->snapshot_stage == PERIODIC && o->iter_fd < 0)
+		o->look_began_ns = tf_boot_ns();
 	rc = read_chunk(o);
 	if (rc > 0)
 		return 1;
 	if (rc < 0)
 		o->snapshot_error = rc;
-	return next_stage(o) ? 1 : o->snapshot_error;
+	if (next_stage(o))
+		return 1;
+	rc = o->snapshot_error;
+	o->snapshot_error = 0;
+	return rc;
 }

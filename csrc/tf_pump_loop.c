@@ -201,7 +201,8 @@ static void step(struct tf_pump *p)
 {
 	int rc;
 
-	if (!p->stepping)
+	/* a due step does not shorten the sleep: it is late by one flush time at most */
+	if (!p->stepping && (!p->src->step_at_ns || tf_boot_ns() < p->src->step_at_ns))
 		return;
 	rc = p->src->step(p->src->self);
 	p->stepping = rc == 1;
@@ -209,7 +210,7 @@ static void step(struct tf_pump *p)
 		tf_pump_lock(p);
 		p->s.step_errno = (uint64_t)-rc;
 		tf_pump_unlock(p);
-		tf_pump_log(p, TF_LOG_WARNING, "source: its start-up step failed; collection goes on without the rest of it");
+		tf_pump_log(p, TF_LOG_WARNING, "source: a step of the snapshot or of a periodic look failed; collection goes on without it");
 	}
 }
 
@@ -268,6 +269,8 @@ void *tf_pump_main(void *pump)
 	pthread_setname_np(pthread_self(), "tapio-pump");
 	while (!stopping(p) && x.outcome != PASS_END) {
 		step(p);
+		if (p->src->tick)
+			p->src->tick(p->src->self);
 		x = one_pass(p, false);
 		sleep_after(p, &x);
 	}

@@ -20,9 +20,12 @@ struct tf_source {
 	struct tf_settings *settings;   /* NULL = none */
 	uint64_t run_id;                /* ns */
 	uint8_t boot_id[16];
-	/* Called by the pump's thread before each pass until it returns 0: work at start that must be paced by draining (the SNAPSHOT
-	 * iterators: reads one chunk). 1 = call again after the pass, 0 = done, -errno = failed (reported, collection goes on). NULL = none. */
+	/* Called by the pump's thread before each pass until it returns 0, and again from step_at_ns on: work at start that must be paced by draining (the SNAPSHOT
+	 * iterators: reads one chunk). 1 = call again after the pass, 0 = done for now, -errno = failed (reported, collection goes on). NULL = none. */
 	int (*step)(void *self);
+	uint64_t step_at_ns;            /* boot time from which step is to be called again; 0 = no more. Step sets it, on the pump's thread */
+	/* Called by the pump's thread once a pass, as long as it runs: looks that need no thread of their own. Must not block. NULL = none. */
+	void (*tick)(void *self);
 	/* Replay: next batch (its own reference) or 0 at the end; 1 = got one; -errno. NULL for sources with rings. */
 	int (*next)(void *self, struct tf_pool *pool, struct tf_batch **out);
 	void (*close)(void *self);      /* NULL = nothing to close */

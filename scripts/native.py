@@ -18,6 +18,7 @@ from __future__ import annotations
 import hashlib
 import importlib.metadata
 import importlib.util
+import itertools
 import os
 import platform
 import shlex
@@ -39,6 +40,7 @@ COMMON = ["-std=gnu11", "-fPIC", "-fvisibility=hidden", "-ffunction-sections", "
 # _GNU_SOURCE: the engine is Linux only; defined empty, so that a file that defines it itself gets no warning.
 ENGINE = ["-D_GNU_SOURCE=", "-Wall", "-Wextra", "-Wvla", "-Wshadow", "-fstack-protector-strong"]
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+WRAPPED = ["btf__load_vmlinux_btf", "btf__free", "btf__find_by_name_kind"]     # of libbpf: csrc/tf_object_kernel_btf.c
 # clang 22 at v3 turns an unused __sync_fetch_and_add into a fetching atomic, which 5.10 refuses: see style guide A.3.
 BPF_FLAGS = ["-mcpu=v3", "-O2", "-g", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-Wall", "-Werror"]
 BPF_ARCH = {"x86_64": "x86", "aarch64": "arm64"}
@@ -193,7 +195,7 @@ def bpf_compiler() -> tuple[list[str], dict[str, str]]:
 
 
 def bpf_steps(options: Options) -> list[Step]:
-    """Compile every bpf/*.bpf.c."""
+    """Compile every bpf/*.bpf.c, and again as NAME.old.bpf.o for kernels without fetch atomics (before 5.12)."""
     sources = sorted((ROOT / "bpf").glob("*.bpf.c"))
     if options.no_bpf or not sources:
         return []
@@ -207,11 +209,12 @@ def bpf_steps(options: Options) -> list[Step]:
     arch = BPF_ARCH.get(platform.machine(), platform.machine())
     flags = [*BPF_FLAGS, f"-D__TARGET_ARCH_{arch}", f"-I{relative(headers)}", f"-I{relative(alias.parent)}", "-Ibpf", "-Ibpf/include"]
     steps = []
-    for source in sources:
-        output = BUILD / "bpf" / source.name.replace(".bpf.c", ".bpf.o")
+    for source, variant in itertools.product(sources, ("", ".old")):
+        output = BUILD / "bpf" / source.name.replace(".bpf.c", f"{variant}.bpf.o")
         depfile = output.with_suffix(".d")
-        argv = [*front, *flags, "-MMD", "-MF", relative(depfile), "-c", relative(source), "-o", relative(output)]
-        steps.append(Step(f"bpf  {relative(source)}", argv, output, [source], depfile, env))
+        own = [*flags, "-DTF_OLD"] if variant else flags
+        argv = [*front, *own, "-MMD", "-MF", relative(depfile), "-c", relative(source), "-o", relative(output)]
+        steps.append(Step(f"bpf  {relative(source)}{' (old)' if variant else ''}", argv, output, [source], depfile, env))
     return steps
 
 
@@ -224,10 +227,11 @@ def embed(objects: list[Path]) -> Path:
         name = path.name.removesuffix(".bpf.o")
         data = path.read_bytes()
         symbol = f"blob_{len(rows)}"
-        text = ",".join(map(str, data))
+        # Taken in by the assembler: a compiler takes minutes over that many numbers.
         parts.append(f"\n/* {path.name} sha256 {hashlib.sha256(data).hexdigest()} */\n"
-                     f"static const unsigned char {symbol}[] __attribute__((aligned(16))) = {{\n{text}\n}};\n")
-        rows.append(f'\t{{ "{name}", {symbol}, sizeof({symbol}) }},\n')
+                     f'__asm__(".section .rodata\\n.balign 16\\n{symbol}: .incbin \\"{relative(path)}\\"\\n.previous\\n");\n'
+                     f"extern const unsigned char {symbol}[] __attribute__((visibility(\"hidden\")));\n")
+        rows.append(f'\t{{ "{name}", {symbol}, {len(data)} }},\n')
     # One row more than counted: an array cannot be empty, and a NULL name ends the table for those who walk it.
     parts.append(f"\nconst struct tf_blob tf_blobs[] = {{\n{''.join(rows)}\t{{ 0, 0, 0 }},\n}};\n"
                  f"const size_t tf_blob_count = {len(rows)};\n")
@@ -310,6 +314,7 @@ def build_extensions(options: Options) -> dict[str, Path]:
         compiles = {name: compile_step(step.output, place / f"{name}.o", flags) for name, step in translated.items()}
         run_all(list(compiles.values()))
         link = ["-shared", "-pthread", "-Wl,--gc-sections", "-Wl,--exclude-libs,ALL", "-Wl,--as-needed", "-Wl,-z,now", "-Wl,-z,relro"]
+        link += [f"-Wl,--wrap={name}" for name in WRAPPED]
         link += SANITIZE if options.sanitize else [] if options.debug else ["-s"]
         tail = [relative(lib), *(["-lbpf"] if options.system_libbpf else []), *shlex.split(os.environ.get("LDFLAGS", ""))]
         steps = {}

@@ -42,6 +42,7 @@ if _TYPE_CHECKING:
         MemoryEventType,
         NetworkEventType,
         ProcessEventType,
+        SecurityAction,
         SecurityEventType,
         Severity,
     )
@@ -51,7 +52,7 @@ __all__ = [
     "EnrichedEvent", "EventType", "FileEventType", "FilterError", "HealthStatus", "K8sContext", "KernelFilter", "KernelSource",
     "LayoutError", "MemoryEventType", "MemorySource", "NetworkContext", "NetworkEventType", "OutputError", "PermissionDeniedError",
     "PlatformReport", "ProcessContext", "ProcessEventType", "ProgramLoadError", "RawEvent", "RawEventFormatter", "RawStore",
-    "RecordBatch", "SecurityEventType", "Severity", "Statistics", "StoreError", "StoreLockedError", "SyntheticSource", "TapioError",
+    "RecordBatch", "SecurityAction", "SecurityEventType", "Severity", "Statistics", "StoreError", "StoreLockedError", "SyntheticSource", "TapioError",
     "UnsupportedPlatformError", "is_supported", "probe",
 ]
 
@@ -69,7 +70,7 @@ _HOMES = {
     "sources": "KernelSource MemorySource SyntheticSource",
     "stats": "DebugInfo HealthStatus Statistics",
     "store": "RawStore",
-    "types": "ContainerEventType EventType FileEventType MemoryEventType NetworkEventType ProcessEventType SecurityEventType "
+    "types": "ContainerEventType EventType FileEventType MemoryEventType NetworkEventType ProcessEventType SecurityAction SecurityEventType "
              "Severity",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from tapio_fast._config_kinds import (
     SEVERITIES,
+    Kind,
     checked,
     choice,
     duration,
@@ -24,12 +25,20 @@ from tapio_fast._config_kinds import (
     tables,
     text,
 )
+from tapio_fast.types import SUBTYPES, WITHOUT_PROGRAM, EventType
 
 _RATE = number(0.0, 1.0, open_low=True)
 _PATHS = names(of=text(pattern=r"/[^\x00]*", allowed="an absolute path"), allowed="a list of absolute paths")
 _GLOBS = names(of=text(pattern=r"[^\x00-\x1f\x7f]+"), allowed="a list of names, * and ? allowed")
 _SYSCALLS = names(of=text(pattern=r"[a-z_][a-z0-9_]*|[0-9]{1,4}"), allowed="a list of system call names or numbers")
 _MIB = 1 << 20
+
+
+def _events(domain: str) -> Kind:
+    known = [m.text for m in SUBTYPES[EventType[domain.upper()]] if m.text not in WITHOUT_PROGRAM.get(domain, ())]
+    return names(of=choice("all", *known), allowed=f"a list of {', '.join(known)}, or all")
+
+
 SENSITIVE_PATHS = ("/etc/passwd", "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/sudoers.d", "/etc/ssh", "/etc/pam.d",
                    "/etc/ld.so.preload", "/etc/crontab", "/etc/cron.d", "/root/.ssh")
 RULE_KEYS = ("name", "type", "subtype", "min_severity", "conditions", "process_name_regex")
@@ -53,14 +62,16 @@ class NetworkConfig(Section):
 
     PATH: ClassVar[str] = "programs.network"
     enabled: bool = setting(flag(), True, "collect the network domain")
-    track_connections: bool = setting(flag(), True, "TCP connect, accept and close")
+    events: tuple[str, ...] = setting(_events("network"), (), "events to collect; empty: the usual ones; all: every one")
+    track_connections: bool = setting(flag(), True, "TCP events: connect, accept, close, listen, state, retransmit, reset, rtt")
     monitor_dns: bool = setting(flag(), True, "DNS queries and answers")
     capture_packets: bool = setting(flag(), False, "keep the first bytes of packets")
     snaplen: int = setting(size(16, 65535), 256, "bytes kept of a captured packet")
     protocols: tuple[str, ...] = setting(
         names(of=choice("TCP", "UDP", "ICMP", also={"tcp": "TCP", "udp": "UDP", "icmp": "ICMP"}),
               allowed='a list of "TCP", "UDP", "ICMP"'), ("TCP", "UDP", "ICMP"), "transport protocols to collect")
-    sampling_rate: float = setting(_RATE, 1.0, "share of connections kept")
+    aggregate: bool = setting(flag(), True, "UDP: one flow per socket; false: also a record per send and receive")
+    sampling_rate: float = setting(_RATE, 1.0, "share of network records kept, decided in the kernel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,12 +80,16 @@ class ProcessConfig(Section):
 
     PATH: ClassVar[str] = "programs.process"
     enabled: bool = setting(flag(), True, "collect the process domain")
+    events: tuple[str, ...] = setting(_events("process"), (), "events to collect; empty: the usual ones; all: every one")
     track_exec: bool = setting(flag(), True, "exec, with executable, working directory and arguments")
     track_fork_exit: bool = setting(flag(), True, "fork and exit, with life time, exit code and signal")
     monitor_syscalls: tuple[str, ...] = setting(_SYSCALLS, (), "system calls recorded with arguments and result")
+    syscall_durations: bool = setting(flag(), False, "measure monitor_syscalls from entry to return (costs every call of the machine)")
+    track_usage: bool = setting(flag(), False, "CPU time, memory and threads of every process, each usage_interval")
+    usage_interval: float = setting(duration(0.05, 3600.0), 1.0, "how often track_usage looks")
     exclude_comms: tuple[str, ...] = setting(_GLOBS, (), "processes left out, by name")
     args_max_bytes: int = setting(size(0, 4096), 4096, "bytes of arguments kept per exec")
-    sampling_rate: float = setting(_RATE, 1.0, "share of processes kept (exec, exit and fork are always whole)")
+    sampling_rate: float = setting(_RATE, 1.0, "share of process records kept, decided in the kernel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +98,13 @@ class FileConfig(Section):
 
     PATH: ClassVar[str] = "programs.file"
     enabled: bool = setting(flag(), False, "collect the file domain")
+    events: tuple[str, ...] = setting(_events("file"), (), "events to collect; empty: all of them")
     monitor_paths: tuple[str, ...] = setting(_PATHS, (), "only below these directories; empty: everywhere")
     exclude_paths: tuple[str, ...] = setting(_PATHS, ("/proc", "/sys"), "not below these directories")
     capture_content: bool = setting(flag(), False, "keep the first bytes of what is read and written")
+    aggregate: bool = setting(flag(), True, "reads and writes: one record per open file when it is closed; false: one per operation")
     content_max_bytes: int = setting(size(1, 4096), 256, "bytes of content kept per operation")
-    sampling_rate: float = setting(_RATE, 1.0, "share of files kept")
+    sampling_rate: float = setting(_RATE, 1.0, "share of file records kept, decided in the kernel")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,11 +113,17 @@ class MemoryConfig(Section):
 
     PATH: ClassVar[str] = "programs.memory"
     enabled: bool = setting(flag(), True, "collect the memory domain")
+    events: tuple[str, ...] = setting(_events("memory"), (), "events to collect; empty: all of them, as far as the keys below say")
     track_oom: bool = setting(flag(), True, "out-of-memory kills")
     monitor_mmap: bool = setting(flag(), False, "mmap, munmap, mprotect and brk of threshold_mb or more")
     track_page_faults: bool = setting(flag(), False, "page faults, added up per process")
     track_allocations: bool = setting(flag(), False, "kernel allocations, added up")
     threshold_mb: int = setting(size(1, 1 << 24, _MIB), 1024, "size from which a mapping is recorded")
+    pressure_ms: int = setting(integer(1, 10000, " ms"), 150, "a record when processes waited this long for memory within pressure_window_ms")
+    pressure_window_ms: int = setting(integer(500, 10000, " ms"), 2000,
+                                      "window of pressure_ms; without CAP_SYS_RESOURCE the kernel takes multiples of 2000 only")
+    pressure_path: str = setting(text(pattern=r"/[^\x00]{1,254}", allowed="an absolute path"), "/proc/pressure/memory",
+                                 "whose pressure: the machine's, or the memory.pressure file of a control group")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,6 +132,7 @@ class SecurityConfig(Section):
 
     PATH: ClassVar[str] = "programs.security"
     enabled: bool = setting(flag(), False, "collect the security domain")
+    events: tuple[str, ...] = setting(_events("security"), (), "events to collect; empty: all of them")
     sensitive_paths: tuple[str, ...] = setting(_PATHS, SENSITIVE_PATHS, "files and directories whose change is a security event")
 
 
@@ -118,6 +142,7 @@ class ContainerConfig(Section):
 
     PATH: ClassVar[str] = "programs.container"
     enabled: bool = setting(flag(), False, "collect the container domain")
+    events: tuple[str, ...] = setting(_events("container"), (), "events to collect; empty: all of them")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -81,8 +81,8 @@ def health_status(parts: Parts, config: Config, state: str, stats: Statistics, v
     pump, _, _, programs = parts
     loaded = [p for p in programs if p["state"] in ("attached", "loaded")]
     served = {p["hook"] for p in loaded}     # a variant for other kernels is not missed where its sibling runs
-    failed = [p for p in programs if p["state"] in ("load_failed", "attach_failed")
-              or (p["state"] == "missing_hook" and p["hook"] not in served)]
+    failed = [p for p in programs if not p["more"] and not p["replaced"] and (
+        p["state"] in ("load_failed", "attach_failed") or (p["state"] == "missing_hook" and p["hook"] not in served))]
     advice = violations + _advice(pump, stats, config, failed)
     differences = stats.differences() if state in ("stopped", "closed") else {}
     if differences:
@@ -91,7 +91,7 @@ def health_status(parts: Parts, config: Config, state: str, stats: Statistics, v
     degraded = violations or failed or stats.events_dropped or differences or pump["raw"]["status"] or pump["step_errno"]
     return HealthStatus(
         status="unhealthy" if dead or state.startswith("failed") else "degraded" if degraded else "healthy",
-        loaded_programs=len(loaded), verification_failures=sum(p["state"] == "load_failed" for p in programs),
+        loaded_programs=len(loaded), verification_failures=sum(p["state"] == "load_failed" and not p.get("more") for p in programs),
         security_violations=len(violations), programs=[{k: p[k] for k in ("name", "hook", "state", "reason")} for p in programs],
         not_active=not_active(config), advice=advice)
 

@@ -231,15 +231,15 @@ def load(cli: Mapping[str, Any] | None = None, file: str | os.PathLike[str] | No
     return LoadedConfig(_config(values), origins)
 
 
-# Keys that do something now. The rest is checked and kept, and listed by not_active() when it asks for more than the default.
+# Keys outside [programs] that do something now. The rest is checked and kept, and listed by not_active() when it asks for more than the default.
 _ACTIVE = frozenset({
     "name", "enabled", "event_buffer_size",
-    "programs.process.enabled", "programs.process.track_exec", "programs.process.track_fork_exit", "programs.process.args_max_bytes",
-    "programs.network.enabled", "programs.network.track_connections",
     "dual_path.enabled", "dual_path.raw_storage_enabled", "dual_path.raw_storage_path",
     "performance.ring_buffer_size_mb", "performance.memory_limit_mb", "performance.batch_pool_mb", "performance.overflow_policy",
     "performance.map_entries_limit", "performance.event_rate_limit",
 })
+# Keys of [programs] that do nothing yet.
+_PLANNED = frozenset({"programs.network.capture_packets", "programs.network.snaplen", "programs.memory.track_allocations"})
 
 
 def not_active(config: Config) -> list[str]:
@@ -257,7 +257,6 @@ def _asks_in_vain(key: str, value: Any, default: Any, config: Config) -> bool:
         return bool(value) and config.dual_path.enabled
     if key in _ACTIVE or key.startswith("debug.") or value == default:
         return False
-    if key == "programs.network.protocols":
-        return any(protocol != "TCP" for protocol in value)
-    switched_off = value is False and key.startswith(("programs.", "dual_path."))
-    return not switched_off
+    if key.startswith("programs."):
+        return key in _PLANNED
+    return not (value is False and key.startswith("dual_path."))

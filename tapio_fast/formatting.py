@@ -12,20 +12,27 @@ import signal as _signal
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tapio_fast import syscalls
 from tapio_fast._escape import escape
 from tapio_fast.events import EnrichedEvent, RawEvent
-from tapio_fast.types import EventType, ProcessEventType, Severity, subtype_name, type_name
+from tapio_fast.types import EventType, ProcessEventType, SecurityAction, Severity, subtype_name, type_name
 
 __all__ = ["RawEventFormatter", "escape"]
 
 _TRUNCATED = 1      # header.flags: TF_F_TRUNCATED
 _INGRESS = 2        # tf_direction: TF_DIR_INGRESS
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6"}
+_TCP_STATES = dict(enumerate(("", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT",
+                              "LAST_ACK", "LISTEN", "CLOSING", "NEW_SYN_RECV")))
+_DNS_TYPES = {1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV", 64: "SVCB", 65: "HTTPS", 255: "ANY"}
+_DNS_CODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 _LABELS: dict[int, tuple[str, str, str]] = {
     EventType.NETWORK: ("🌐", "NET", "cyan"), EventType.PROCESS: ("⚙", "PROC", "green"), EventType.FILE: ("📁", "FILE", "yellow"),
     EventType.SYSCALL: ("🔧", "SYS", "grey"), EventType.SECURITY: ("🛡", "SEC", "red"), EventType.CONTAINER: ("📦", "CTR", "blue"),
     EventType.MEMORY: ("💾", "MEM", "yellow"), EventType.CPU: ("🖥", "CPU", "grey"), EventType.META: ("•", "META", "grey"),
 }
+_ACTIONS = {24: "unshare", 25: "setns", 26: "clone", 49: "core_pattern", 50: "release_agent", 51: "host_device", 52: "host_mount",
+            53: "host_namespace"}       # enum tf_action, as far as container records have one
 _COLORS = {"grey": "90", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 
 
@@ -145,19 +152,44 @@ class RawEventFormatter:
         if kind == ProcessEventType.SIGNAL:
             return f"{signal_text(d.get('signal', 0))} → PID {d.get('target_pid', '?')}"
         if kind == ProcessEventType.RENAME:
-            return f"rename → {escape(d.get('new_comm', ''))}"
+            return f"rename → {escape((d.get('args') or [''])[0])}"
+        if kind in (ProcessEventType.SETUID, ProcessEventType.SETGID):
+            which = "uid" if kind == ProcessEventType.SETUID else "gid"
+            return f"set{which} {d.get(f'old_{which}', '?')} → {d.get(f'new_{which}', '?')}"
+        if kind == ProcessEventType.CAPSET:
+            return f"capset {d.get('old_caps', 0):#x} → {d.get('new_caps', 0):#x}"
         return f"process {subtype_name(raw.type, kind)}"
 
     def _network(self, raw: RawEvent, d: Mapping[str, Any]) -> str:
+        kind = subtype_name(raw.type, raw.subtype)
+        if kind in ("dns", "dns_query"):
+            return self._dns(kind, d)
         protocol = _PROTOCOLS.get(d.get("protocol", 0), str(d.get("protocol", "?")))
         arrow = "←" if d.get("direction") == _INGRESS else "→"
         here, there = (_endpoint(d, "source"), _endpoint(d, "dest"))
-        text = f"{subtype_name(raw.type, raw.subtype)} {protocol} {here} {arrow} {there}"
-        if d.get("errno"):
-            text += " " + self._paint(errno_text(d["errno"]), "red")
-        if d.get("bytes_sent") or d.get("bytes_received"):
+        text = f"{kind} {protocol} {here}" + ("" if kind in ("listen", "bind") else f" {arrow} {there}")
+        if kind == "state":
+            text += f" {_TCP_STATES.get(d.get('old_state', 0), '?')} → {_TCP_STATES.get(d.get('state', 0), '?')}"
+        if kind in ("drop", "reset") and d.get("reason"):
+            text += f" (reason {d['reason']})"
+        if kind == "rtt":
+            text += f" {duration_text(1000 * d.get('srtt_us', 0))}"
+        text += self._failed(d)
+        if kind in ("drop", "retransmit"):
+            text += f" [{count_text(d.get('bytes_sent', 0))}]"
+        elif kind != "rtt" and (d.get("bytes_sent") or d.get("bytes_received")):
             text += f" [{count_text(d.get('bytes_sent', 0))} sent, {count_text(d.get('bytes_received', 0))} received]"
         return text + (f" {duration_text(d['duration_ns'])}" if d.get("duration_ns") else "")
+
+    def _dns(self, kind: str, d: Mapping[str, Any]) -> str:
+        name, *answers = str(d.get("name", "")).split("\0")
+        sort = _DNS_TYPES.get(d.get("dns_type", 0), f"TYPE{d.get('dns_type', 0)}")
+        if kind == "dns_query":
+            return f"DNS query {escape(name) or '?'} {sort} → {_endpoint(d, 'dest')}"
+        code = d.get("dns_rcode", 0)
+        said = ", ".join(map(escape, answers)) or _DNS_CODES.get(code, f"RCODE{code}") if not code else \
+            self._paint(_DNS_CODES.get(code, f"RCODE{code}"), "red")
+        return f"DNS answer {escape(name) or '?'} {sort}: {said} {duration_text(d.get('duration_ns', 0))}"
 
     def _file(self, raw: RawEvent, d: Mapping[str, Any]) -> str:
         text = f"{subtype_name(raw.type, raw.subtype)} {escape(d.get('path', '')) or '?'}"
@@ -170,10 +202,57 @@ class RawEventFormatter:
         return text + self._failed(d)
 
     def _syscall(self, raw: RawEvent, d: Mapping[str, Any]) -> str:
-        text = f"syscall {d.get('nr', '?')}"
+        text = syscalls.name_of(d.get("nr", -1)) or f"syscall {d.get('nr', '?')}"
         if self.verbose and d.get("args"):
             text += "(" + ", ".join(hex(a) if isinstance(a, int) else escape(str(a)) for a in d["args"]) + ")"
+        if d.get("path"):
+            text += f" {escape(d['path'])}"
         return text + (self._failed(d) or (f" = {d['ret']}" if "ret" in d else ""))
+
+    def _memory(self, raw: RawEvent, d: Mapping[str, Any]) -> str:
+        kind = subtype_name(raw.type, raw.subtype)
+        took = duration_text(d.get("duration_ns", 0))
+        limit = f" of a limit of {count_text(d['limit'])}" if d.get("limit") else ""
+        if kind == "oom_kill":
+            victim = f"{escape(d.get('victim_comm', '')) or '?'}[{d.get('victim_pid', '?')}]"
+            return self._paint(f"out of memory: killed {victim}", "red") + f" using {count_text(d.get('rss', 0))}{limit}"
+        if kind == "pressure":
+            whose = f" in group {d['object_id']}" if d.get("object_id") else ""
+            return self._paint(f"memory pressure: stalled {took}", "red") + f"{whose} (threshold {duration_text(d.get('limit', 0))})"
+        if kind == "page_fault":
+            waited = f", waited {took}" if d.get("duration_ns") else ""
+            return f"page faults: {d.get('minor_faults', 0)} minor, {d.get('count', 0)} major{waited}"
+        if kind in ("reclaim", "limit", "compaction"):
+            times = f" in {d['count']} stalls" if d.get("count", 1) > 1 else ""
+            freed = f", {count_text(d['size'])} reclaimed" if d.get("size") else ""
+            where = f" (group {d['object_id']}{limit})" if d.get("object_id") else ""
+            return f"{kind}: stalled {took}{times}{freed}{where}"
+        return f"{kind} {count_text(d.get('size', 0))} at {d.get('address', 0):#x}" + self._failed(d)
+
+    def _security(self, raw: RawEvent, d: Mapping[str, Any]) -> str:
+        action = SecurityAction._value2member_map_.get(d.get("action", 0))
+        words = [subtype_name(raw.type, raw.subtype)]
+        if isinstance(action, SecurityAction) and action and action.text != words[0]:
+            words.append(action.text)
+        if d.get("path"):
+            words.append(escape(d["path"]))
+        elif d.get("family") and d.get("dest_port"):
+            words.append(_endpoint(d, "dest"))
+        if d.get("target_pid"):
+            words.append(f"PID {d['target_pid']}")
+        if d.get("old_uid", 0) != d.get("new_uid", 0):
+            words.append(f"uid {d.get('old_uid', 0)} → {d.get('new_uid', 0)}")
+        if d.get("value"):
+            words.append(f"({d['value']:#x})")
+        return " ".join(words) + (f" → {self._paint(errno_text(d['errno']), 'red')}" if d.get("errno") else "")
+
+    def _container(self, raw: RawEvent, d: Mapping[str, Any]) -> str:
+        """Format `container action name (id)`; the name is the file of an escape, else the control group's."""
+        name = d.get("path") or str(d.get("cgroup_path", "")).rpartition("/")[2] or "/"
+        words = ["container", subtype_name(raw.type, raw.subtype), _ACTIONS.get(d.get("action", 0), ""), escape(name)]
+        if d.get("container_id"):
+            words.append(f"({escape(d['container_id'][:12])})")
+        return " ".join(word for word in words if word) + self._failed(d)
 
     def _other(self, raw: RawEvent, d: Mapping[str, Any]) -> str:
         if raw.type not in _LABELS:
@@ -190,7 +269,9 @@ class RawEventFormatter:
 
 _Describe = Callable[[RawEventFormatter, RawEvent, Mapping[str, Any]], str]
 _DESCRIBE: dict[int, _Describe] = {EventType.PROCESS: RawEventFormatter._process, EventType.NETWORK: RawEventFormatter._network,
-                                   EventType.FILE: RawEventFormatter._file, EventType.SYSCALL: RawEventFormatter._syscall}
+                                   EventType.FILE: RawEventFormatter._file, EventType.SYSCALL: RawEventFormatter._syscall,
+                                   EventType.MEMORY: RawEventFormatter._memory, EventType.SECURITY: RawEventFormatter._security,
+                                   EventType.CONTAINER: RawEventFormatter._container}
 
 
 def _endpoint(d: Mapping[str, Any], end: str) -> str:

@@ -27,7 +27,16 @@ _EPERM, _EACCES = 1, 13
 
 @dataclasses.dataclass(frozen=True)
 class ProgramVerdict:
-    """What the kernel said to one BPF program: `verdict` is "ok", "missing" (no such hook), "unused" or "refused"."""
+    """What the kernel said to one BPF program.
+
+    verdict : "ok", "missing" (no such hook), "unused" (a better variant fits) or "refused"
+    kinds : names of the events it makes, such as "network.connect"
+    more : it only makes records of other programs say more
+    default : the default configuration loads it
+    cost : how often it runs: "per packet"
+    insns, verified : instructions after loading, and those the verifier walked through
+    needs : capabilities it takes to load and attach it
+    """
 
     name: str
     hook: str
@@ -35,6 +44,12 @@ class ProgramVerdict:
     verdict: str
     reason: str = ""
     insns: int = 0
+    kinds: tuple[str, ...] = ()
+    more: bool = False
+    default: bool = False
+    cost: str = ""
+    verified: int = 0
+    needs: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +62,7 @@ class PlatformReport:
     lockdown : str, "none", "integrity", "confidentiality", or "" where it cannot be read
     reason, next_step : str, why not and what to do; empty where can_collect
     programs : verdicts, empty where none could be tried
+    needs : dict, capability -> the programs of this kernel that need it, by name; filled where programs could be tried
     """
 
     system: str
@@ -62,9 +78,18 @@ class PlatformReport:
     next_step: str = ""
     programs: tuple[ProgramVerdict, ...] = ()
 
+    @property
+    def needs(self) -> dict[str, tuple[str, ...]]:
+        """Tell which capability which usable program needs."""
+        usable = [program for program in self.programs if program.verdict == "ok"]
+        names = sorted({name for program in usable for name in program.needs})
+        return {name: tuple(program.name for program in usable if name in program.needs) for name in names}
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists and values."""
-        return {**dataclasses.asdict(self), "programs": [dataclasses.asdict(program) for program in self.programs]}
+        programs = [{name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(program).items()}
+                    for program in self.programs]
+        return {**dataclasses.asdict(self), "programs": programs, "needs": {name: list(of) for name, of in self.needs.items()}}
 
 
 def is_supported() -> bool:
@@ -196,7 +221,9 @@ def _try_programs() -> tuple[tuple[ProgramVerdict, ...], str, str]:
             "let the seccomp profile or security module of this container allow bpf(2)"
     except Exception as error:      # a probe reports, whatever happens below it
         return (), str(error), "please report this with the output of `tapio-fast doctor --json`"
-    verdicts = tuple(_verdict(program) for program in found)
+    names = {kind.number: kind.name for kind in schema.KINDS}
+    default = _default_kinds()
+    verdicts = tuple(_verdict(program, names, default) for program in found)
     if any(verdict.verdict == "ok" for verdict in verdicts):
         return verdicts, "", ""
     if any(program["errno"] in (_EPERM, _EACCES) for program in found):
@@ -205,8 +232,21 @@ def _try_programs() -> tuple[tuple[ProgramVerdict, ...], str, str]:
     return verdicts, "the kernel took none of the programs", "please report this with the output of `tapio-fast doctor --json`"
 
 
-def _verdict(program: dict[str, Any]) -> ProgramVerdict:
+def _default_kinds() -> set[str]:
+    from tapio_fast.config import Config
+    from tapio_fast.enabled import enabled_kinds
+    return enabled_kinds(Config.default())
+
+
+def _needs(hook: str) -> tuple[str, ...]:
+    """Return what loading and attaching takes: control group programs belong to the network's administrator as well."""
+    return ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON") if hook.startswith("cgroup/") else ("CAP_BPF", "CAP_PERFMON")
+
+
+def _verdict(program: dict[str, Any], names: dict[int, str], default: set[str]) -> ProgramVerdict:
     state = program["state"]
+    kinds = tuple(names[number] for number in program.get("kinds", ()))
     known = {"attached": "ok", "loaded": "ok", "missing_hook": "missing", "not_wanted": "unused"}
     return ProgramVerdict(program["name"], program["hook"], program["object"], known.get(state, "refused"), program["reason"],
-                          program.get("insns", 0))
+                          program.get("insns", 0), kinds, program.get("more", False), not default.isdisjoint(kinds) or program["object"] == "snapshot",
+                          program.get("cost", ""), program.get("verified", 0), _needs(program["hook"]))

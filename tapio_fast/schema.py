@@ -31,6 +31,8 @@ def _field_dtype(kind: str, size: int) -> np.dtype | tuple[np.dtype, int]:
         return TEXT
     if kind == "B":
         return np.dtype((np.uint8, (size,)))
+    if kind == "A":
+        return np.dtype((np.uint64, (size // 8,)))
     return np.dtype(f"{kind}{size}")
 
 

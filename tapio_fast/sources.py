@@ -5,13 +5,16 @@ A source is used by one collector. The raw store's replay (`store.py`) is a sour
 """
 from __future__ import annotations
 
+import errno
+import logging
 import os
 import struct
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from tapio_fast import schema
+from tapio_fast import schema, syscalls
+from tapio_fast.enabled import PATH_MONITOR, enabled_kinds, kernel_options, kernel_paths, sampling_rates
 from tapio_fast.errors import ClosedError, ConfigError, FilterError
 from tapio_fast.filtering import KernelFilter
 
@@ -21,6 +24,9 @@ if TYPE_CHECKING:
     from tapio_fast._core._log import Log
     from tapio_fast._core._memory import MemoryRings
     from tapio_fast.config import Config
+
+_log = logging.getLogger("tapio_fast")
+_NO_ARGS = 0xFFFFFFFF     # TF_ARGS_NONE: 0 is the C side's word for its default
 
 
 class Source:
@@ -59,34 +65,21 @@ class Source:
         return 0, ""
 
 
-def enabled_kinds(config: Config) -> set[str]:
-    """Return the kinds that a configuration enables, meta apart."""
-    kinds: set[str] = set()
-    process, network = config.programs.process, config.programs.network
-    if process.enabled:
-        kinds |= {"process.signal", "process.rename"}
-        if process.track_exec:
-            kinds.add("process.exec")
-        if process.track_fork_exit:
-            kinds |= {"process.fork", "process.exit"}
-    if network.enabled and network.track_connections and "TCP" in network.protocols:
-        kinds |= {"network.connect", "network.accept", "network.close"}
-    return kinds if config.enabled else set()
-
-
 class KernelSource(Source):
     """The running kernel, by BPF programs.
 
     netns : int, inode of the only network namespace to watch sockets of; 0 = all
     trace_self : bool, also record what this very process does
     snapshot : bool, begin with a record of every living process and TCP socket
+    hooks : kinds of hook that may be used: "tracepoint", "fentry", "lsm", "kprobe"; empty = all, the best first
     """
 
     name = "kernel"
     _synth = False
 
-    def __init__(self, *, netns: int = 0, trace_self: bool = False, snapshot: bool = True) -> None:
-        self._options: dict[str, Any] = {"netns": netns, "trace_self": trace_self, "snapshot": snapshot}
+    def __init__(self, *, netns: int = 0, trace_self: bool = False, snapshot: bool = True,
+                 hooks: tuple[str, ...] = ()) -> None:
+        self._options: dict[str, Any] = {"netns": netns, "trace_self": trace_self, "snapshot": snapshot, "hooks": hooks}
         self._object: KernelObject | None = None
         self._kinds: set[str] = set()
         self._lock = threading.Lock()
@@ -100,17 +93,53 @@ class KernelSource(Source):
         if self._object is not None:
             raise ClosedError("this source was used by another collector; make a new one")
         self._kinds = self._enabled(config)
-        kinds = filter.numbers(self._kinds)
-        domains = set() if self._synth else {name.split(".")[0] for name in self._kinds}
-        follow = filter.descendants_of is not None
+        kinds = [schema.KIND_BY_NAME[name].number for name in self._kinds]
         self._object = KernelObject(
-            log, bulk_bytes=config.performance.ring_buffer_size_mb << 20, process="process" in domains or follow,
-            network="network" in domains, synth=self._synth, kinds=kinds, args_max=config.programs.process.args_max_bytes,
+            log, bulk_bytes=config.performance.ring_buffer_size_mb << 20, kinds=kinds, synth=self._synth,
+            follow=filter.descendants_of is not None, args_max=config.programs.process.args_max_bytes or _NO_ARGS, options=kernel_options(config),
+            content_max=config.programs.file.content_max_bytes if config.programs.file.capture_content else 0,
+            threshold_bytes=config.programs.memory.threshold_mb << 20, pressure_ms=config.programs.memory.pressure_ms,
+            pressure_window_ms=config.programs.memory.pressure_window_ms,
+            pressure_path=os.fsencode(config.programs.memory.pressure_path),
             map_entries=config.performance.map_entries_limit, profile=config.debug.enabled and config.debug.profile_enabled,
-            **self._options)
+            **self._of_process(config), **self._options)
+        self._set_paths(config)
         self._set_filter(filter)
+        for kind, rate in sampling_rates(config, self._kinds).items():
+            self.set_rate(kind, rate)
         self._object.attach()
         return self._object.source()
+
+    def _set_paths(self, config: Config) -> None:
+        """Tell the kernel's programs the directories that the configuration names, before any of them runs."""
+        for path, bits in kernel_paths(config).items():
+            status = self._need().set_paths(bits, path)
+            if status in (-errno.ENOENT, -errno.ENOTDIR) and not bits & PATH_MONITOR:
+                continue        # nothing to leave out; what user memory claims is still matched by its text
+            if status < 0:
+                key = "programs.file.monitor_paths" if bits & PATH_MONITOR else "programs.file.exclude_paths"
+                raise ConfigError(f"{key}: {path} cannot be watched: {os.strerror(-status)}; make it before the collector starts, or "
+                                  "take it out", key=key)
+
+    def _of_process(self, config: Config) -> dict[str, Any]:
+        """Return what [programs.process] asks of the kernel's side beside kinds."""
+        from tapio_fast._core._kernel import Globs
+
+        process = config.programs.process
+        numbers: list[int] = []
+        if "syscall.call" in self._kinds:
+            numbers, elsewhere = syscalls.numbers_of(process.monitor_syscalls)
+            if elsewhere:
+                _log.warning("%s: this machine (%s) has no system call %s; go on without", syscalls.KEY, os.uname().machine,
+                             ", ".join(elsewhere))
+        try:
+            patterns = [os.fsencode(pattern) for pattern in process.exclude_comms]
+            globs = Globs(patterns) if patterns and process.enabled else None
+        except ValueError:
+            raise ConfigError("programs.process.exclude_comms: the patterns are too long together; each takes a place, and one for each "
+                              "byte, ? or [set] in it, and there are 256 places: shorten them with * or name fewer",
+                              key="programs.process.exclude_comms") from None
+        return {"syscalls": numbers, "globs": globs, "usage_ns": round(process.usage_interval * 1e9)}
 
     def _set_filter(self, filter: KernelFilter) -> int:
         """Push a filter down; return the new rule generation."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from enum import IntEnum
 
 __all__ = ["ContainerEventType", "CpuEventType", "EventType", "FileEventType", "MemoryEventType", "MetaEventType",
-           "NetworkEventType", "ProcessEventType", "SecurityEventType", "Severity", "subtype_name", "type_name"]
+           "NetworkEventType", "ProcessEventType", "SecurityAction", "SecurityEventType", "Severity", "SyscallEventType", "subtype_name", "type_name"]
 
 
 class _Named(IntEnum):
@@ -45,6 +45,12 @@ class EventType(_Named):
     META = 12
 
 
+class SyscallEventType(_Named):
+    """Subtype of a syscall record."""
+
+    CALL = 0
+
+
 class NetworkEventType(_Named):
     """Subtype of a network record."""
 
@@ -56,6 +62,16 @@ class NetworkEventType(_Named):
     DNS = 5
     HTTP = 6
     TLS = 7
+    STATE = 8
+    RETRANSMIT = 9
+    RESET = 10
+    RTT = 11
+    DROP = 12
+    LISTEN = 13
+    BIND = 14
+    FLOW = 15
+    DNS_QUERY = 16
+    ERROR = 17
 
 
 class ProcessEventType(_Named):
@@ -110,6 +126,69 @@ class SecurityEventType(_Named):
     USERFAULTFD = 13
     PERF_EVENT = 14
     IO_URING = 15
+    SETUID_EXEC = 16
+    PROCESS_VM = 17
+    MEMFD = 18
+    IO_URING_OP = 19
+
+
+class SecurityAction(_Named):
+    """What a security or container record says was done (field `action`)."""
+
+    NONE = 0
+    SETUID = 1
+    SETGID = 2
+    CAPSET = 3
+    EXEC = 4
+    KERNEL = 5
+    PTRACE = 6
+    VM_READ = 7
+    VM_WRITE = 8
+    PIDFD_GETFD = 9
+    MODULE_INIT = 10
+    MODULE_DELETE = 11
+    BPF = 12
+    PERF_EVENT = 13
+    USERFAULTFD = 14
+    IO_URING = 15
+    MOUNT = 16
+    UMOUNT = 17
+    PIVOT_ROOT = 18
+    MOVE_MOUNT = 19
+    OPEN_TREE = 20
+    FSMOUNT = 21
+    MOUNT_SETATTR = 22
+    CHROOT = 23
+    UNSHARE = 24
+    SETNS = 25
+    CLONE = 26
+    MEMFD = 27
+    MMAP = 28
+    MPROTECT = 29
+    OPEN = 30
+    CONNECT = 31
+    BIND = 32
+    WRITE = 33
+    RENAME = 34
+    UNLINK = 35
+    CHMOD = 36
+    CHOWN = 37
+    TRUNCATE = 38
+    LINK = 39
+    SYMLINK = 40
+    MKDIR = 41
+    RMDIR = 42
+    XATTR = 43
+    SOCKET = 44
+    KEYCTL = 45
+    ADD_KEY = 46
+    REQUEST_KEY = 47
+    CAPABLE = 48
+    CORE_PATTERN = 49
+    RELEASE_AGENT = 50
+    HOST_DEVICE = 51
+    HOST_MOUNT = 52
+    HOST_NAMESPACE = 53
 
 
 class ContainerEventType(_Named):
@@ -122,6 +201,7 @@ class ContainerEventType(_Named):
     ATTACH = 4
     NAMESPACE = 5
     ESCAPE = 6
+    EMPTY = 7
 
 
 class MemoryEventType(_Named):
@@ -176,10 +256,15 @@ class Severity(_Named):
 
 
 SUBTYPES: dict[int, type[_Named]] = {
-    EventType.NETWORK: NetworkEventType, EventType.PROCESS: ProcessEventType, EventType.FILE: FileEventType,
+    EventType.SYSCALL: SyscallEventType, EventType.NETWORK: NetworkEventType, EventType.PROCESS: ProcessEventType,
+    EventType.FILE: FileEventType,
     EventType.SECURITY: SecurityEventType, EventType.CONTAINER: ContainerEventType, EventType.MEMORY: MemoryEventType,
     EventType.CPU: CpuEventType, EventType.META: MetaEventType,
 }
+
+
+# subtypes of the document that no program makes
+WITHOUT_PROGRAM = {"network": ("http", "tls")}
 
 
 def type_name(number: int) -> str:

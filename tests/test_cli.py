@@ -21,7 +21,7 @@ from tapio_fast.cli._ledger import equations, kinds_of, ledger_text
 from tapio_fast.cli._settings import Options, seconds_of
 from tapio_fast.cli._tail import time_of
 from tapio_fast.config import Config
-from tapio_fast.platform import PlatformReport
+from tapio_fast.platform import PlatformReport, ProgramVerdict
 
 VERBS = [["doctor"], ["record"], ["tail"], ["replay"], ["info"], ["config"], ["config", "show"], ["config", "check"], ["list"],
          ["list", "events"], ["list", "fields"], ["list", "programs"], ["version"]]
@@ -130,6 +130,27 @@ def report(**change: Any) -> PlatformReport:
     values: dict[str, Any] = {"system": "Linux", "kernel": "6.1", "machine": "x", "btf": True, "ring_buffer": True, "lockdown": "none",
                               "capabilities": {"CAP_BPF": True}, "supported": True, "can_collect": True} | change
     return PlatformReport(**values)
+
+
+EXEC = ProgramVerdict("tf_exec", "tp_btf/exec", "process", "ok", insns=7, kinds=("process.exec",), default=True, cost="per process",
+                      needs=("CAP_BPF", "CAP_PERFMON"))
+FLOW = ProgramVerdict("tf_flow", "cgroup/x", "network", "ok", insns=9, kinds=("network.flow",), cost="rare", needs=("CAP_BPF", "CAP_NET_ADMIN"))
+
+
+@pytest.mark.parametrize("argv", [["doctor"], ["list", "programs"]], ids=" ".join)
+def test_programs_are_shown_with_cost_and_capabilities(argv: list[str], monkeypatch: pytest.MonkeyPatch,
+                                                       capsys: pytest.CaptureFixture[str]) -> None:
+    found = report(programs=(EXEC, FLOW, ProgramVerdict("tf_x", "fentry/x", "file", "refused", "not\x1ballowed")))
+    monkeypatch.setattr(_machine, "probe", lambda: found)
+    assert main(argv) == 0
+    told = capsys.readouterr().out
+    assert "  ok      * tf_exec  tp_btf/exec  7 instructions, per process\n" in told
+    assert "  ok        tf_flow  cgroup/x     9 instructions, rare\n" in told and "not\\x1ballowed" in told
+    assert "the default configuration (*) needs CAP_BPF, CAP_PERFMON\n" in told and "CAP_NET_ADMIN is needed for tf_flow\n" in told
+    assert main([*argv, "--json"]) == 0
+    out = capsys.readouterr().out
+    programs = json.loads(out)["programs"] if argv == ["doctor"] else [json.loads(line) for line in out.splitlines()]
+    assert programs == found.to_dict()["programs"] and programs[0]["kinds"] == ["process.exec"] and programs[1]["needs"][1] == "CAP_NET_ADMIN"
 
 
 @pytest.mark.parametrize(("found", "code", "says"), [

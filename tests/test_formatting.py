@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tapio_fast import syscalls
 from tapio_fast.events import ContainerContext, EnrichedEvent, K8sContext, RawEvent, text_of
 from tapio_fast.formatting import RawEventFormatter, count_text, duration_text, escape, rfc3339
 from tapio_fast.types import EventType, Severity
@@ -42,16 +43,45 @@ NET = {"protocol": 6, "source_ip": "10.0.0.1", "source_port": 5, "dest_ip": "::1
     (EventType.PROCESS, 2, {"target_pid": 42, "ppid": 7}, "forked by PID 7"),
     (EventType.PROCESS, 3, {"signal": 15, "target_pid": 1}, "SIGTERM → PID 1"),
     (EventType.PROCESS, 3, {"signal": 40, "target_pid": 1}, "signal 40 → PID 1"),
-    (EventType.PROCESS, 6, {"new_comm": "x\ny"}, "rename → x\\ny"),
+    (EventType.PROCESS, 6, {"args": ("x\ny",)}, "rename → x\\ny"),
     (EventType.NETWORK, 0, NET, "connect TCP 10.0.0.1:5 → [::1]:80"),
     (EventType.NETWORK, 0, NET | {"errno": -111}, "connect TCP 10.0.0.1:5 → [::1]:80 ECONNREFUSED"),
     (EventType.NETWORK, 2, NET | {"direction": 2, "bytes_sent": 12, "bytes_received": 2048, "duration_ns": 900},
      "close TCP 10.0.0.1:5 ← [::1]:80 [12 B sent, 2.0 KiB received] 900 ns"),
+    (EventType.NETWORK, 8, NET | {"old_state": 2, "state": 1}, "state TCP 10.0.0.1:5 → [::1]:80 SYN_SENT → ESTABLISHED"),
+    (EventType.NETWORK, 9, NET | {"bytes_sent": 1000}, "retransmit TCP 10.0.0.1:5 → [::1]:80 [1000 B]"),
+    (EventType.NETWORK, 10, NET | {"direction": 2}, "reset TCP 10.0.0.1:5 ← [::1]:80"),
+    (EventType.NETWORK, 11, NET | {"srtt_us": 1500, "bytes_sent": 9}, "rtt TCP 10.0.0.1:5 → [::1]:80 1.5 ms"),
+    (EventType.NETWORK, 12, NET | {"protocol": 17, "bytes_sent": 85, "reason": 3}, "drop UDP 10.0.0.1:5 → [::1]:80 (reason 3) [85 B]"),
+    (EventType.NETWORK, 13, NET | {"direction": 2}, "listen TCP 10.0.0.1:5"),
+    (EventType.NETWORK, 14, NET | {"protocol": 17, "errno": 98}, "bind UDP 10.0.0.1:5 EADDRINUSE"),
+    (EventType.NETWORK, 15, NET | {"protocol": 17, "bytes_sent": 1}, "flow UDP 10.0.0.1:5 → [::1]:80 [1 B sent, 0 B received]"),
+    (EventType.NETWORK, 16, NET | {"dest_port": 53, "dns_type": 28, "name": "a.b\033"}, "DNS query a.b\\x1b AAAA → [::1]:53"),
+    (EventType.NETWORK, 5, {"dns_type": 1, "name": "a\0b\x001.2.3.4", "duration_ns": 900}, "DNS answer a A: b, 1.2.3.4 900 ns"),
+    (EventType.NETWORK, 5, {"dns_type": 99, "dns_rcode": 3, "name": "a", "duration_ns": 900}, "DNS answer a TYPE99: NXDOMAIN 900 ns"),
+    (EventType.NETWORK, 17, NET | {"errno": 104}, "error TCP 10.0.0.1:5 → [::1]:80 ECONNRESET"),
     (EventType.FILE, 6, {"path": "/a", "new_path": "/b"}, "rename /a → /b"),
     (EventType.FILE, 7, {"path": "/a", "mode": 0o755}, "chmod /a (mode 755)"),
     (EventType.FILE, 0, {"path": "/a", "errno": 13}, "open /a EACCES"),
-    (EventType.SYSCALL, 0, {"nr": 59, "ret": 0}, "syscall 59 = 0"),
-    (EventType.MEMORY, 0, {"victim_pid": 5}, "oom_kill victim_pid=5"),
+    (EventType.SYSCALL, 0, {"nr": 511, "ret": 0}, "syscall 511 = 0"),
+    (EventType.SYSCALL, 0, {"nr": syscalls.number_of("openat"), "errno": 2, "path": "/a\nb"}, "openat /a\\nb ENOENT"),
+    (EventType.PROCESS, 4, {"old_uid": 0, "new_uid": 1234, "old_gid": 7}, "setuid 0 → 1234"),
+    (EventType.PROCESS, 5, {"old_gid": 5, "new_gid": 6}, "setgid 5 → 6"),
+    (EventType.PROCESS, 7, {"old_caps": 0x1FF, "new_caps": 0}, "capset 0x1ff → 0x0"),
+    (EventType.MEMORY, 0, {"victim_pid": 5, "victim_comm": "java\n", "rss": 2048, "limit": 4096},
+     r"out of memory: killed java\n[5] using 2.0 KiB of a limit of 4.0 KiB"),
+    (EventType.MEMORY, 0, {"victim_pid": 5}, "out of memory: killed ?[5] using 0 B"),
+    (EventType.MEMORY, 3, {"duration_ns": 2_000_000_000, "limit": 1_000_000_000, "object_id": 7},
+     "memory pressure: stalled 2.000 s in group 7 (threshold 1.000 s)"),
+    (EventType.MEMORY, 4, {"minor_faults": 3, "count": 2, "duration_ns": 0}, "page faults: 3 minor, 2 major"),
+    (EventType.MEMORY, 5, {"size": 4096, "address": 0x1000, "errno": 12}, "mmap 4.0 KiB at 0x1000 ENOMEM"),
+    (EventType.MEMORY, 9, {"duration_ns": 1_000_000_000, "count": 4, "size": 1024, "object_id": 7, "limit": 2048},
+     "limit: stalled 1.000 s in 4 stalls, 1.0 KiB reclaimed (group 7 of a limit of 2.0 KiB)"),
+    (EventType.SECURITY, 1, {"action": 6, "value": 16, "target_pid": 7, "errno": 1}, "ptrace PID 7 (0x10) → EPERM"),
+    (EventType.SECURITY, 9, {"action": 30, "path": "/a\nb", "errno": 13}, "access_denied open /a\\nb → EACCES"),
+    (EventType.SECURITY, 9, {"action": 31, "family": 2, "dest_ip": "10.0.0.1", "dest_port": 80, "errno": 13},
+     "access_denied connect 10.0.0.1:80 → EACCES"),
+    (EventType.SECURITY, 0, {"action": 1, "old_uid": 1000, "new_uid": 0}, "privilege_escalation setuid uid 1000 → 0"),
     (EventType.KPROBE, 0, {}, "kprobe event"),
 ])
 def test_descriptions(kind: EventType, subtype: int, details: dict[str, Any], text: str) -> None:
@@ -89,7 +119,7 @@ def test_json_has_the_event_and_a_summary_without_colours() -> None:
 
 @given(hostile, hostile, hostile)
 def test_lines_are_inert_whatever_the_kernel_says(comm: str, path: str, arg: str) -> None:
-    made = [event(EventType.PROCESS, 0, {"args": (arg, path), "exe": path, "cwd": path}, comm), event(EventType.PROCESS, 6, {"new_comm": path}),
+    made = [event(EventType.PROCESS, 0, {"args": (arg, path), "exe": path, "cwd": path}, comm), event(EventType.PROCESS, 6, {"args": (path,)}),
             event(EventType.FILE, 6, {"path": path, "new_path": arg}, comm), event(EventType.CONTAINER, 0, {"container_id": arg, "path": path}),
             event(EventType.NETWORK, 0, {"source_ip": arg, "dest_ip": path})]
     made.append(EnrichedEvent(made[0], k8s_info=K8sContext(namespace=comm, pod_name=path)))  # type: ignore[arg-type]
@@ -143,3 +173,13 @@ def test_amounts_for_people() -> None:
 def test_any_timestamp_of_a_foreign_store_can_be_shown(timestamp: int) -> None:
     one = RawEvent(EventType.PROCESS, 2, timestamp, 0, 1, 1, 0, 0, "x", {})
     assert PLAIN.format(one) and json.loads(PLAIN.format_json(one))["time"] == rfc3339(timestamp)
+
+
+def test_container() -> None:
+    """`container action name (id)`."""
+    start = event(EventType.CONTAINER, 1, {"cgroup_path": "/docker/" + "ab" * 32, "container_id": "ab" * 32, "action": 0, "path": ""})
+    escape = event(EventType.CONTAINER, 6, {"cgroup_path": "/runc/web", "container_id": "web", "action": 51, "path": "/dev/sda\x1b", "errno": 1})
+    group = event(EventType.CONTAINER, 0, {"cgroup_path": "/system.slice/a.service", "container_id": "", "action": 0, "path": ""})
+    assert f"container start {'ab' * 32} (abababababab)" in PLAIN.format(start)
+    assert "container escape host_device /dev/sda\\x1b (web) EPERM" in PLAIN.format(escape)
+    assert PLAIN.format(group).endswith("container create a.service")

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tapio_fast import _core, platform
+from tapio_fast import _core, platform, schema
 from tapio_fast.errors import PermissionDeniedError
 from tapio_fast.platform import is_supported, probe
 
@@ -135,6 +135,19 @@ def test_one_program_that_loads_is_enough(monkeypatch: pytest.MonkeyPatch) -> No
     assert [v.verdict for v in verdicts] == ["ok", "refused", "missing"] and verdicts[1].reason == "because" and not reason
 
 
+def test_a_verdict_tells_kinds_cost_and_needs(monkeypatch: pytest.MonkeyPatch) -> None:
+    number = {kind.name: kind.number for kind in schema.KINDS}
+    flow = {**program("loaded"), "name": "tf_flow", "hook": "cgroup/sock_release", "kinds": [number["network.flow"]], "cost": "rare", "verified": 9}
+    more = {**program("load_failed", 1), "kinds": [number["file.open"]], "more": True}
+    verdicts, _, _ = trying(monkeypatch, [flow, more, {**program("loaded"), "kinds": [number["file.open"]]}])
+    assert [(v.kinds, v.more, v.default, v.cost, v.verified) for v in verdicts[:2]] == [
+        (("network.flow",), False, True, "rare", 9), (("file.open",), True, False, "", 0)]
+    report = platform.PlatformReport("Linux", "6", "x", True, True, {}, "", True, True, programs=verdicts)
+    assert report.needs == {"CAP_BPF": ("tf_flow", "tf_x"), "CAP_NET_ADMIN": ("tf_flow",), "CAP_PERFMON": ("tf_flow", "tf_x")}
+    told = json.loads(json.dumps(report.to_dict()))
+    assert told["needs"]["CAP_NET_ADMIN"] == ["tf_flow"] and told["programs"][0]["kinds"] == ["network.flow"]
+
+
 @pytest.mark.parametrize("result", [PermissionDeniedError("cannot load: EPERM"), [program("load_failed", 1)]], ids=["raised", "reported"])
 def test_a_refusal_despite_capabilities_points_at_seccomp(monkeypatch: pytest.MonkeyPatch, result: Any) -> None:
     _, reason, step = trying(monkeypatch, result)
@@ -162,6 +175,9 @@ def test_where_collection_works_every_program_has_a_verdict() -> None:
     assert report.can_collect and all(report.capabilities.values())
     names = {verdict.name for verdict in report.programs if verdict.verdict == "ok"}
     assert {verdict.object for verdict in report.programs} >= {"process", "network"} and len(names) >= 5
+    for verdict in report.programs:
+        assert verdict.cost and (verdict.verdict != "ok" or verdict.verified >= 20), verdict
+    assert {"process.exec", "process.fork", "network.connect"} <= {k for v in report.programs if v.default for k in v.kinds}
 
 
 @pytest.mark.root

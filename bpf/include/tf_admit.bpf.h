@@ -11,6 +11,7 @@ struct tf_who {
 	__u64 cgroup_id;
 	__u64 start_ns;
 	__u64 followed;          /* two follow sets (low, high word) that a socket's owner was in: it may be gone by now; 0 = none */
+	__u64 comm[TF_COMM_LEN / 8]; /* thread name: for exclude_comms, judged for kinds of [programs.process] only */
 	__u32 pid;
 };
 
@@ -19,7 +20,7 @@ struct tf_gate {
 	struct tf_cpu_state *state;
 	struct tf_ledger_cell *cell;
 	void *ring;
-	__u64 seq;
+	__u64 seq;               /* until one is taken: how often the kind was seen here before */
 	__u64 now_ns;            /* 0 = not asked yet */
 	__u32 cpu;
 	__u32 kind;
@@ -50,6 +51,13 @@ static __always_inline __u32 tf_kind_subtype(__u32 kind)
 	switch (kind) { TF_KINDS(TF_X) }
 #undef TF_X
 	return 0;
+}
+
+/* Whether the configuration wants a kind at all. A constant to the verifier, which drops the code that only serves disabled kinds: such
+ * a kind is not seen, hence not counted. */
+static __always_inline bool tf_enabled(const __u32 kind)
+{
+	return tf_consts.kinds[kind / 64] >> (kind % 64) & 1;
 }
 
 static __always_inline __u64 tf_now(struct tf_gate *g)
@@ -107,7 +115,17 @@ static __always_inline bool tf_is_followed(__u32 pid, __u64 start_ns, __u32 set)
 	return f && (!f->start_ns || f->start_ns == start_ns) && f->set[set & 1] == set;
 }
 
-/* Judges a subject by the filter pushed down into this rule slot. Global and of plain numbers, like tf_throttle_allows: the verifier
+/* Judges a process id by the tables of this rule slot. */
+static __always_inline bool tf_pid_allowed(__u32 slot, __u32 flags, __u32 pid)
+{
+	void *set = bpf_map_lookup_elem(&tf_rule_sets, &slot);
+
+	if ((flags & TF_R_PIDS) && !tf_in_set(set, pid, TF_T_PID))
+		return false;
+	return !(flags & TF_R_NOT_PIDS) || !tf_in_set(set, pid, TF_T_NOT_PID);
+}
+
+/* Judges the rest of a subject by the filter pushed down into this rule slot. Global and of plain numbers, like tf_throttle_allows: the verifier
  * checks such a function once, not at every place and in every state it is called from (loading takes a third of the time). */
 __noinline bool tf_rules_allow(__u32 slot, __u32 pid, __u64 start_ns, __u64 cgroup_id, __u64 followed)
 {
@@ -118,16 +136,49 @@ __noinline bool tf_rules_allow(__u32 slot, __u32 pid, __u64 start_ns, __u64 cgro
 	if (!rules)
 		return false;
 	flags = rules->flags;
-	if ((flags & TF_R_PIDS) && !tf_in_set(set, pid, TF_T_PID))
-		return false;
-	if ((flags & TF_R_NOT_PIDS) && tf_in_set(set, pid, TF_T_NOT_PID))
-		return false;
 	if ((flags & TF_R_CGROUPS) && !tf_in_set(set, cgroup_id, TF_T_CGROUP))
 		return false;
 	if ((flags & TF_R_NOT_CGROUPS) && tf_in_set(set, cgroup_id, TF_T_NOT_CGROUP))
 		return false;
 	return !(flags & TF_R_DESCENDANTS) || tf_is_followed(pid, start_ns, rules->follow_set) ||
 	       (__u32)(rules->follow_set & 1 ? followed >> 32 : followed) == rules->follow_set;
+}
+
+/* Whether a name matches a pattern of tf_globs: all patterns at once, a bit per place, a step per byte. The patterns were compiled by
+ * csrc/tf_globs.c, which has the same steps for user space. */
+__noinline bool tf_comm_matches(__u64 low, __u64 high)
+{
+	__u64 comm[TF_COMM_LEN / 8] = {low, high}, active[TF_GLOB_WORDS];
+	__u32 zero = 0;
+	const struct tf_globs *globs = bpf_map_lookup_elem(&tf_globs, &zero);
+
+	if (!globs)
+		return false;
+	for (int w = 0; w < TF_GLOB_WORDS; w++)
+		active[w] = globs->start[w];
+	for (int i = 0; i < TF_COMM_LEN; i++) {
+		const __u8 byte = comm[i / 8] >> (i % 8 * 8);
+		__u64 carry = 0;
+
+		if (!byte)
+			break;
+		for (int w = 0; w < TF_GLOB_WORDS; w++) {
+			__u64 eaten = active[w] & globs->on[byte][w];
+
+			active[w] = eaten << 1 | carry | (active[w] & globs->star[w]);
+			carry = eaten >> 63;
+		}
+	}
+	for (int w = 0; w < TF_GLOB_WORDS; w++)
+		if (active[w] & globs->accept[w])
+			return true;
+	return false;
+}
+
+/* Kinds that are configured by [programs.process]. Folded to a constant, as tf_kind_type is. */
+static __always_inline bool tf_of_process(const __u32 kind)
+{
+	return tf_kind_type(kind) == TF_PROCESS || tf_kind_type(kind) == TF_SYSCALL || tf_kind_type(kind) == TF_CPU;
 }
 
 /* Takes a token of the cgroup's bucket. The bucket is one word, the time at which it will be full again: add the price of a record,
@@ -197,14 +248,13 @@ static __always_inline bool tf_count(struct tf_gate *g, const __u32 cause)
 	return false;
 }
 
-/* True: the caller must now emit (tf_emit.bpf.h), which counts the rest. False: counted, go home. */
-static __always_inline bool tf_admit(struct tf_gate *g, const struct tf_who *who, const __u32 kind)
+/* First half of the gate: what a process id and a kind suffice for. Refusals by compare and by bitmap end here, before anything else of
+ * the subject is read. The kind may be known at run time only (below TF_KIND_MAX); whether it is a meta kind must be a constant. */
+static __always_inline bool tf_admit_pid(struct tf_gate *g, __u32 pid, __u32 kind, const bool meta)
 {
-	const bool meta = tf_kind_type(kind) == TF_META;
-	__u32 zero = 0, slot, index;
 	struct tf_settings *settings;
+	__u32 zero = 0, slot, index;
 	struct tf_rule_slot *rules;
-	__u64 seen;
 
 	g->cpu = bpf_get_smp_processor_id();
 	g->kind = kind;
@@ -216,24 +266,52 @@ static __always_inline bool tf_admit(struct tf_gate *g, const struct tf_who *who
 	settings = bpf_map_lookup_elem(&tf_settings, &zero);
 	if (!g->state || !g->cell || !settings)
 		return false; /* cannot happen: the maps have an entry for every possible CPU */
-	if (!meta && tf_consts.self_tgid && who->pid == tf_consts.self_tgid) {
+	if (!meta && tf_consts.self_tgid && pid == tf_consts.self_tgid) {
 		tf_add(&g->state->self_skipped, 1);
 		return false;
 	}
-	seen = tf_fetch_add(&g->cell->c[TF_L_SEEN], 1);
+	g->seq = tf_fetch_add(&g->cell->c[TF_L_SEEN], 1);
 	g->gen = *(volatile __u32 *)&settings->gen; /* read once: what judges the record is what it carries */
 	if (meta)
 		return true;
 	slot = g->gen & (TF_RULE_SLOTS - 1);
 	rules = bpf_map_lookup_elem(&tf_rules, &slot);
 	if (!rules || !(rules->kind_mask[kind / 64] & (1ull << (kind % 64))) ||
-	    (rules->flags && !tf_rules_allow(slot, who->pid, who->start_ns, who->cgroup_id, who->followed)))
+	    ((rules->flags & (TF_R_PIDS | TF_R_NOT_PIDS)) && !tf_pid_allowed(slot, rules->flags, pid)))
 		return tf_count(g, TF_L_K_FILTERED);
-	if (settings->throttle_rate && !tf_throttle_allows(g->cpu, tf_kind_lane(kind), who->cgroup_id, tf_now(g)))
+	return true;
+}
+
+/* Second half: the rest of the subject, the throttle, the sampler. The lane must be a constant. */
+static __always_inline bool tf_admit_rest(struct tf_gate *g, const struct tf_who *who, __u32 kind, const __u32 lane)
+{
+	__u32 zero = 0, slot = g->gen & (TF_RULE_SLOTS - 1);
+	struct tf_settings *settings = bpf_map_lookup_elem(&tf_settings, &zero);
+	struct tf_rule_slot *rules = bpf_map_lookup_elem(&tf_rules, &slot);
+
+	if (!rules || !settings)
+		return tf_count(g, TF_L_K_FILTERED);
+	if ((rules->flags & (TF_R_CGROUPS | TF_R_NOT_CGROUPS | TF_R_DESCENDANTS)) &&
+	    !tf_rules_allow(slot, who->pid, who->start_ns, who->cgroup_id, who->followed))
+		return tf_count(g, TF_L_K_FILTERED);
+	if (tf_of_process(kind) && (rules->flags & TF_R_NOT_COMMS) && tf_comm_matches(who->comm[0], who->comm[1]))
+		return tf_count(g, TF_L_K_FILTERED);
+	if (settings->throttle_rate && !tf_throttle_allows(g->cpu, lane, who->cgroup_id, tf_now(g)))
 		return tf_count(g, TF_L_K_THROTTLED);
-	if (!tf_sample_keeps(g, kind, seen))
+	if (!tf_sample_keeps(g, kind, g->seq))
 		return tf_count(g, TF_L_K_SAMPLED);
 	return true;
+}
+
+static __always_inline bool tf_admit_any(struct tf_gate *g, const struct tf_who *who, __u32 kind, const bool meta, const __u32 lane)
+{
+	return tf_admit_pid(g, who->pid, kind, meta) && (meta || tf_admit_rest(g, who, kind, lane));
+}
+
+/* True: the caller must now emit (tf_emit.bpf.h), which counts the rest. False: counted, go home. */
+static __always_inline bool tf_admit(struct tf_gate *g, const struct tf_who *who, const __u32 kind)
+{
+	return tf_admit_any(g, who, kind, tf_kind_type(kind) == TF_META, tf_kind_lane(kind));
 }
 
 #endif

@@ -71,20 +71,37 @@ static __always_inline void tf_submit(struct tf_gate *g, const __u32 kind, void 
 }
 
 /* A scratch slot of this CPU. Programs are preemptible on newer kernels and nest (a signal's hook inside an exec's), so a slot is
- * claimed, not assumed. NULL: all taken, counted k_busy. */
-static __always_inline struct tf_slot *tf_claim(struct tf_gate *g)
+ * claimed, not assumed. `busy` is the slot's index + 1, by which a global function finds it again. NULL: all taken. */
+static __always_inline struct tf_slot *tf_take_slot(__u32 cpu)
 {
 	for (__u32 i = 0; i < TF_SLOTS; i++) {
-		__u32 index = g->cpu * TF_SLOTS + i;
+		__u32 index = cpu * TF_SLOTS + i;
 		struct tf_slot *slot = bpf_map_lookup_elem(&tf_slots, &index);
 
-		if (slot && tf_swap_if(&slot->busy, 0, 1)) {
-			tf_add(&g->state->slot_claims, 1);
+		if (slot && tf_swap_if(&slot->busy, 0, index + 1))
 			return slot;
-		}
 	}
-	tf_count(g, TF_L_K_BUSY);
 	return NULL;
+}
+
+/* The same for an admitted record: NULL is counted k_busy. */
+static __always_inline struct tf_slot *tf_claim(struct tf_gate *g)
+{
+	struct tf_slot *slot = tf_take_slot(g->cpu);
+
+	if (slot)
+		tf_add(&g->state->slot_claims, 1);
+	else
+		tf_count(g, TF_L_K_BUSY);
+	return slot;
+}
+
+/* The same slot, as a map's value: what a global function gets is plain memory to the verifier, which is no map's key on 6.1. */
+static __always_inline struct tf_slot *tf_own_slot(struct tf_slot *slot)
+{
+	__u32 index = slot->busy - 1;
+
+	return bpf_map_lookup_elem(&tf_slots, &index);
 }
 
 static __always_inline void tf_release(struct tf_slot *slot)
@@ -98,10 +115,15 @@ static __always_inline bool tf_output(struct tf_gate *g, const __u32 kind, struc
 	const __u32 lane = tf_kind_lane(kind);
 	bool sent = false;
 
+	tf_unknown(len); /* else the compiler, which may know better, leaves out the test that the verifier wants */
+	if (len > TF_RECORD_CAP) { /* before a number is taken: the ring has not refused it */
+		tf_release(slot);
+		return tf_count(g, TF_L_K_TOO_BIG);
+	}
 	g->seq = tf_fetch_add(&g->state->seq[lane], 1) + 1;
 	((struct tf_header *)slot->data)->seq = g->seq;
 	g->ring = tf_find_ring(g->cpu, lane);
-	if (g->ring && len <= TF_RECORD_CAP)
+	if (g->ring)
 		sent = !bpf_ringbuf_output(g->ring, slot->data, len, tf_wake_flags(g, lane));
 	tf_release(slot);
 	tf_count(g, sent ? TF_L_SUBMITTED : TF_L_K_RING_FULL);

@@ -12,6 +12,7 @@ const volatile struct tf_consts tf_consts SEC(".rodata.tf") = {};
 /* Atomic adds. clang 22 turns an unused __sync_fetch_and_add into a fetching one, which 5.10 refuses: hence __c11. TF_OLD compiles the
  * variant for kernels without fetch atomics (before 5.12): plain reads, records flagged weak seq. */
 #define tf_add(p, n) ((void)__c11_atomic_fetch_add((_Atomic __u64 *)(p), (n), __ATOMIC_RELAXED))
+#define tf_add32(p, n) ((void)__c11_atomic_fetch_add((_Atomic __u32 *)(p), (n), __ATOMIC_RELAXED))
 #ifdef TF_OLD
 static __always_inline __u64 tf_fetch_add(__u64 *p, __u64 n)
 {
@@ -31,6 +32,11 @@ static __always_inline bool tf_swap_if(__u64 *p, __u64 from, __u64 to)
 #define tf_fetch_add(p, n) __sync_fetch_and_add((p), (n))
 #define tf_swap_if(p, from, to) (__sync_val_compare_and_swap((p), (from), (to)) == (from))
 #endif
+
+/* Makes clang forget what it knows of a variable. Between two checks of a length: else clang joins them into one of a copy (`len - 1 > cap -
+ * 1`), drops the one that it can prove, or adds to a pointer before it checks, and verifiers up to 6.1 know no bound of what the helper gets
+ * ("R2 unbounded memory access", "makes map_value pointer be out of bounds"). */
+#define tf_unknown(v) asm volatile("" : "+r"(v))
 
 #define TF_ARRAY(name, value_type) \
 	struct { \
@@ -92,6 +98,14 @@ struct {
 	__type(key, __u32);
 	__type(value, struct tf_followed);
 } tf_follow SEC(".maps");
+
+/* Names of processes to leave out, compiled. */
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct tf_globs);
+} tf_globs SEC(".maps");
 
 /* Token buckets, by cgroup id. */
 struct {

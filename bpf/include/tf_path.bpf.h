@@ -13,7 +13,8 @@
 /* Layout of the text area of a slot: exe, cwd, args, each up to its cap. A path is put together from its end backwards in the room of
  * args (free until the paths are done), then copied down: the surplus of tf_slot lets the copy read TF_PATH_CAP from any place. */
 #define TF_PATH_SCRATCH (184 + 2 * TF_PATH_CAP)
-#define TF_PATH_WALK (TF_PATH_SCRATCH + 2 * TF_PATH_CAP - 64)
+#define TF_PATH_WALK (TF_PATH_SCRATCH + 2 * TF_PATH_CAP + 320) /* behind the room of a string (tf_join.bpf.h) and of a key (tf_sets.bpf.h) */
+#define TF_PATH_JOIN (TF_PATH_WALK + 64)
 
 /* State of a walk. Kept in the slot, not on the stack: what is read back from a map is unknown to the verifier, so that the passes of
  * the loop look alike to it. */
@@ -26,14 +27,6 @@ struct tf_walk {
 	__u16 more;              /* bool: the root is not reached yet */
 };
 
-/* The pointer goes through a variable of its own, else clang asks the kernel's BTF for the members of our struct tf_walk. */
-#define TF_READ(from, field) \
-	({ \
-		typeof(from) tf_from = (from); \
-		typeof(tf_from->field) tf_value = 0; \
-		bpf_core_read(&tf_value, sizeof(tf_value), &tf_from->field); \
-		tf_value; \
-	})
 
 /* Puts a constant text in front of the path. */
 #define TF_PREPEND(w, scratch, text) \
@@ -49,15 +42,21 @@ struct tf_walk {
 static __always_inline void tf_prepend_name(struct tf_walk *w, char *scratch, struct dentry *dentry)
 {
 	const unsigned char *name = NULL;
-	__u32 len = 0, start;
+	__u32 len = 0, start, room = w->pos;
 
 	bpf_core_read(&len, sizeof(len), &dentry->d_name.len);
 	bpf_core_read(&name, sizeof(name), &dentry->d_name.name);
 	if (len > TF_NAME_MAX)
 		len = TF_NAME_MAX;
 	w->full += len + 1;
-	if (w->pos < len + 1) {
+	if (room < len + 1) { /* its end fills what is left */
 		w->pos = 0;
+		tf_unknown(room);
+		if (room > TF_NAME_MAX)
+			return; /* for the verifier: it cannot be */
+		tf_unknown(room);
+		if (room && bpf_probe_read_kernel(scratch, room, name + (len - room)))
+			w->flags |= TF_F_PARTIAL;
 		return;
 	}
 	start = (w->pos - len) & (TF_PATH_CAP - 1);
@@ -137,22 +136,21 @@ static __always_inline void tf_keep_path(struct tf_walk *w, struct tf_slot *slot
 		text->len = len;
 }
 
-/* Reads a path into the text area at `offset` (at most TF_PATH_CAP) and returns header flags. */
-static __noinline __u16 tf_read_path(struct tf_slot *slot, struct path *path, __u32 offset, struct tf_text *text)
+/* Reads the path of (mount, dentry) into the text area at `offset` (at most TF_PATH_CAP) and returns header flags. */
+static __always_inline __u16 tf_read_place(struct tf_slot *slot, struct vfsmount *vfsmount, struct dentry *dentry, __u32 offset,
+					   struct tf_text *text)
 {
-	struct vfsmount *vfsmount;
 	struct tf_walk *w;
 	char *scratch;
 
-	if (!slot || !path || !text)
+	if (!slot || !text)
 		return 0;
 	text->offset = offset;
 	text->len = text->full_len = 0;
 	scratch = (char *)slot->data + TF_PATH_SCRATCH;
 	w = (struct tf_walk *)(slot->data + TF_PATH_WALK);
-	vfsmount = TF_READ(path, mnt);
-	w->dentry = TF_READ(path, dentry);
-	if (!vfsmount || !w->dentry)
+	w->dentry = dentry;
+	if (!vfsmount || !dentry)
 		return 0; /* kernel threads */
 	w->mount = (void *)vfsmount - bpf_core_field_offset(struct mount, mnt);
 	w->pos = TF_PATH_CAP;
@@ -170,6 +168,11 @@ static __noinline __u16 tf_read_path(struct tf_slot *slot, struct path *path, __
 	}
 	tf_keep_path(w, slot, offset, text);
 	return w->flags;
+}
+
+static __noinline __attribute__((unused)) __u16 tf_read_path(struct tf_slot *slot, struct path *path, __u32 offset, struct tf_text *text)
+{
+	return tf_read_place(slot, path ? TF_READ(path, mnt) : NULL, path ? TF_READ(path, dentry) : NULL, offset, text);
 }
 
 /* Device numbers as user space writes them in one word: major << 20 | minor is the kernel's own dev_t. */

@@ -5,6 +5,7 @@
 #define TF_SHARED_H
 
 #include "tf_kinds.h"
+#include "tf_sysno.h"
 
 /* Ledger: one cell per (cpu, kind) at index cpu * TF_KIND_MAX + kind of map tf_ledger. Only grows.
  * seen == sum of all that follow up to TF_L_K_AGGREGATED. */
@@ -52,6 +53,7 @@ enum tf_rule_flag {
 	TF_R_CGROUPS     = 1 << 2, /* subject's cgroup_id must be in TF_T_CGROUP */
 	TF_R_NOT_CGROUPS = 1 << 3,
 	TF_R_DESCENDANTS = 1 << 4, /* subject must be in map tf_follow (roots are put there by user space) */
+	TF_R_NOT_COMMS   = 1 << 5, /* subject's comm must not match map tf_globs (programs.process.exclude_comms); process domain only */
 };
 enum tf_rule_table { TF_T_PID, TF_T_NOT_PID, TF_T_CGROUP, TF_T_NOT_CGROUP };
 
@@ -86,6 +88,14 @@ struct tf_set_key {
 #define TF_RATE_ALL 0xffffffffu /* threshold: keep every record */
 #define TF_WEIGHT_ONE 0x3f800000u /* 1.0f */
 
+/* Kernel types whose ids in the kernel's BTF user space tells (tf_consts.type_id, by name: tf_object_load.c). */
+#define TF_PLAIN_TYPES(X) \
+	X(dentry) X(mount) X(vfsmount) X(path) X(file) X(inode) X(super_block) X(files_struct) X(fdtable) X(fs_struct) X(nsproxy) X(cred) \
+	X(mm_struct) X(cgroup) X(kernfs_node)
+#define TF_PLAIN_TYPE(name) TF_TYPE_##name,
+enum tf_plain_type { TF_PLAIN_TYPES(TF_PLAIN_TYPE) TF_PLAIN_COUNT };
+#undef TF_PLAIN_TYPE
+
 /* Set in .rodata of every object before load (`const volatile struct tf_consts tf_consts`). */
 struct tf_consts {
 	__u64 seed;              /* key of the sampling hash and of socket cookies */
@@ -95,6 +105,81 @@ struct tf_consts {
 	__u32 args_max;          /* bytes: argv kept per exec, at most TF_ARGS_CAP */
 	__u32 path_max;          /* bytes: path kept, at most TF_PATH_CAP */
 	__u32 own_netns_only;    /* id: 0 = all; else only sockets of this network namespace (tests) */
+	__u64 kinds[TF_KIND_MAX / 64]; /* bits: kinds that the configuration enables; the verifier drops code for the others (tf_enabled) */
+	__u64 threshold_bytes;   /* bytes: memory: mappings from this size on */
+	__u32 content_max;       /* bytes: file: content kept of a read or write; 0 = none */
+	__u32 options;           /* bits: tf_option */
+	__u32 host_mnt_ns;       /* id: inode of the mount namespace that counts as the host's (the first process's); 0 = not known */
+	__u32 host_pid_ns;       /* id: its pid namespace */
+	__u32 type_task;         /* id: of struct task_struct in the kernel's BTF (tf_plain_task); 0 = not known */
+	__u32 type_sock;         /* id: of struct sock */
+	__u32 page_size;         /* bytes */
+	__u32 _pad0;
+	__u32 type_id[16];       /* id: by tf_plain_type; 0 = not known */
+};
+_Static_assert(TF_PLAIN_COUNT <= 16, "room for every type");
+
+enum tf_option {
+	TF_O_SINGLE_IO   = 1 << 0, /* file: a record per read and write instead of one per open file */
+	TF_O_PATH_SETS   = 1 << 1, /* file: map tf_dirs, tf_prefixes have monitor or exclude entries */
+	TF_O_MONITOR     = 1 << 2, /* file: ... and monitor entries: what lies below none of them is left out */
+	TF_O_DURATIONS   = 1 << 3, /* syscall: sys_enter notes the time */
+	TF_O_SINGLE_UDP  = 1 << 4, /* network: also a record per UDP send and receive, beside the flow */
+	TF_O_NO_TCP      = 1 << 16, /* network: drops, errors and binds of this protocol are left out (other kinds belong to one protocol) */
+	TF_O_NO_UDP      = 1 << 17,
+	TF_O_NO_ICMP     = 1 << 18,
+};
+
+/* Key of map tf_dirs: a directory or file that a configuration names, as the kernel knows it. Value: __u32, bits of tf_path_set. */
+struct tf_dir_key {
+	__u64 inode;
+	__u32 device;            /* of the superblock */
+	__u32 _pad0;
+};
+/* Key of map tf_prefixes (longest prefix match), for paths that only user memory tells. "/a/" and "/a\0" both stand for /a. */
+#define TF_PREFIX_LEN 248
+struct tf_prefix_key {
+	__u32 bits;              /* bits: of text that count */
+	char  text[TF_PREFIX_LEN];
+};
+enum tf_path_set { TF_S_MONITOR = 1 << 0, TF_S_EXCLUDE = 1 << 1, TF_S_SENSITIVE = 1 << 2, TF_S_ESCAPE = 1 << 3,
+		   TF_S_BESIDE = 1 << 4 /* a directory that a sensitive path lies in: what replaces it does too */ };
+
+/* Map tf_globs, one entry: every pattern of exclude_comms, compiled into one bit-parallel automaton: a bit per place in a pattern. */
+#define TF_GLOB_WORDS 4 /* 256 places in all patterns together */
+struct tf_globs {
+	__u64 on[256][TF_GLOB_WORDS];  /* by byte: places that may consume it */
+	__u64 start[TF_GLOB_WORDS];    /* places active before the first byte */
+	__u64 star[TF_GLOB_WORDS];     /* places that stay active over any byte */
+	__u64 accept[TF_GLOB_WORDS];   /* places that, active after the last byte, are a match */
+};
+
+/* System calls. One sys_exit (sys_enter) program looks up what a number is wanted for and tail-calls the handlers of each stage in turn:
+ * tf_exit_progs (tf_enter_progs) at stage * TF_SYS_MAX + nr. */
+enum tf_sys_stage {
+	TF_SYS_FILE, TF_SYS_PROCESS, TF_SYS_SECURITY, TF_SYS_CONTAINER, TF_SYS_MEMORY, TF_SYS_NETWORK, TF_SYS_CALL, TF_SYS_STAGES = 8
+};
+#define TF_SYS_EXIT(stage)  (1u << (stage))        /* bits of map tf_sys_wants */
+#define TF_SYS_ENTER(stage) (1u << (8 + (stage)))
+#define TF_SYS_TIMED        (1u << 16)             /* sys_enter notes the time */
+#define TF_SYS_NOTED        (1u << 17)             /* sys_enter notes the ids and capabilities before */
+
+/* Identity of a task as security rules see it. */
+struct tf_ids {
+	__u64 caps;              /* bits: effective capabilities */
+	__u32 uid, euid, gid, egid;
+	__u32 fsuid, fsgid;      /* file system access */
+};
+/* Value of map tf_notes, by task: what the entry of the system call under way left for its exit. */
+struct tf_note {
+	__u64 start_ns;          /* ns: CLOCK_BOOTTIME at entry; 0 = not seen */
+	__u32 nr;                /* id: of which call */
+	__u32 _pad0;
+	struct tf_ids ids;       /* before the call (TF_SYS_NOTED) */
+	__u64 file[4];           /* for the enter handlers of each stage to use as they like */
+	__u64 security[4];
+	__u64 container[4];
+	__u64 memory[4];
 };
 
 #define TF_ARGS_CAP 4096
@@ -105,21 +190,28 @@ struct tf_consts {
 /* Scratch slots for rows with text: map tf_slots, index cpu * TF_SLOTS + i. */
 #define TF_SLOTS 4
 struct tf_slot {
-	__u64 busy;              /* bool: claimed by compare and swap */
-	__u8  data[TF_RECORD_CAP + TF_PATH_CAP + 8]; /* row, then text; the surplus keeps the verifier's bounds simple */
+	__u64 busy;              /* count: 0 = free; else its index + 1; claimed by compare and swap */
+	__u8  data[TF_RECORD_CAP + TF_PATH_CAP + 512]; /* row, then text; the surplus keeps the verifier's bounds simple and has a walk's state */
 };
 
 /* Argument and answer of the load generator (SEC("syscall")), in and out. */
 struct tf_synth_args {
 	__u32 count;             /* in: records to try, at most 65536 a call */
 	__u32 kind;              /* in: tf_kind: CPU_USAGE (bulk, 120), CPU_LOAD (critical, 120), NETWORK_CONNECT (184), PROCESS_EXEC (text) */
-	__u32 text_len;          /* in: PROCESS_EXEC: bytes of args */
+	__u32 text_len;          /* in: PROCESS_EXEC: bytes of args, at most TF_ARGS_CAP; above TF_RECORD_CAP: a record too big to send */
 	__u32 stop_on_full;      /* in: bool: stop at the first refused reserve */
 	__u64 first;             /* in: number of the first record; fields are made from it */
 	__u64 tried;             /* out: admissions asked for: the generator's own count, independent of the ledger */
 	__u64 sent;              /* out: submits that succeeded */
 	__u32 cpu;               /* out: processor it ran on */
 	__u32 _pad0;
+};
+
+/* Argument of the program that sends memory.pressure, run when the kernel reported that a threshold was passed. */
+struct tf_pressure_args {
+	__u64 stalled_ns;        /* in the window */
+	__u64 threshold_ns;
+	__u64 cgroup_id;         /* whose pressure; 0 = of the whole machine */
 };
 
 #endif

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* TCP sockets: who owns one, and what a network row says about it. Network hooks run in softirq, where current is whoever was
- * interrupted; so the owner is remembered in socket storage while a process is known to act, and the child of a listener inherits it. */
+/* Sockets: who owns one, and what a network row says about it. Network hooks run in softirq, where current is whoever was interrupted;
+ * so the owner is remembered in socket storage while a process is known to act, and the child of a listener inherits it. */
 #ifndef TF_SOCK_BPF_H
 #define TF_SOCK_BPF_H
 
@@ -11,6 +11,7 @@ struct tf_owner {
 	__u64 syn_ns;            /* connect(): when the SYN was sent, 0 = not seen */
 	__u64 established_ns;    /* 0 = not (or not seen) */
 	__u64 followed;          /* follow sets that the subject was in, as in struct tf_who */
+	__u64 rtt_ns;            /* when the last sample of its round trip time was sent, 0 = never */
 	__u8 direction;          /* enum tf_direction */
 	__u8 listener;           /* bool: the subject is who called listen() */
 	__u8 _pad0[6];
@@ -32,11 +33,65 @@ static __always_inline void tf_note_followed(struct tf_owner *owner)
 	owner->followed = f && (!f->start_ns || f->start_ns == owner->subject.start_ns) ? (__u64)f->set[1] << 32 | f->set[0] : 0;
 }
 
+/* Whether sk has everything that a socket has; time-wait and request sockets are short. */
+static __always_inline bool tf_is_full(const struct sock *sk)
+{
+	return sk && sk->__sk_common.skc_state != TCP_TIME_WAIT && sk->__sk_common.skc_state != TCP_NEW_SYN_RECV;
+}
+
+static __always_inline bool tf_wanted_netns(__u32 netns)
+{
+	return !tf_consts.own_netns_only || netns == tf_consts.own_netns_only;
+}
+
 static __always_inline bool tf_wanted_sock(const struct sock *sk)
 {
 	if (!sk || sk->sk_protocol != IPPROTO_TCP)
 		return false;
-	return !tf_consts.own_netns_only || sk->__sk_common.skc_net.net->ns.inum == tf_consts.own_netns_only;
+	return !tf_consts.own_netns_only || tf_wanted_netns(tf_plain_sock(sk)->__sk_common.skc_net.net->ns.inum);
+}
+
+/* Of programs.network.protocols, for kinds that are not of one protocol. Others (SCTP, raw) are not covered. */
+static __always_inline bool tf_wanted_protocol(__u32 protocol)
+{
+	if (protocol == IPPROTO_TCP)
+		return !(tf_consts.options & TF_O_NO_TCP);
+	if (protocol == IPPROTO_UDP)
+		return !(tf_consts.options & TF_O_NO_UDP);
+	return (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) && !(tf_consts.options & TF_O_NO_ICMP);
+}
+
+/* A socket of the internet families and of a protocol that is collected. Not for time-wait and request sockets: they end before
+ * sk_protocol. */
+static __always_inline bool tf_wanted_inet(const struct sock *sk)
+{
+	if (!sk || (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6))
+		return false;
+	if (!tf_wanted_protocol(sk->sk_protocol))
+		return false;
+	return !tf_consts.own_netns_only || tf_wanted_netns(tf_plain_sock(sk)->__sk_common.skc_net.net->ns.inum);
+}
+
+static __always_inline void tf_read_owner(struct tf_who *who, const struct tf_owner *owner)
+{
+	who->cgroup_id = owner ? owner->subject.cgroup_id : 0;
+	who->start_ns = owner ? owner->subject.start_ns : 0;
+	who->followed = owner ? owner->followed : 0;
+	who->pid = owner ? owner->subject.pid : 0;
+}
+
+static __always_inline void tf_fill_owner(struct tf_header *h, const struct tf_owner *owner)
+{
+	const struct tf_subject nobody = {};
+
+	if (!owner || !owner->subject.pid) {
+		tf_fill_subject(h, &nobody);
+		h->flags = tf_base_flags() | TF_F_NO_OWNER;
+		return;
+	}
+	tf_fill_subject(h, &owner->subject);
+	if (owner->listener)
+		h->flags |= TF_F_LISTENER_OWNER;
 }
 
 static __always_inline __u64 tf_cookie(const struct sock *sk)
@@ -94,7 +149,7 @@ static __always_inline void tf_fill_ends(struct tf_network *e, const struct sock
 	e->family = v6 ? AF_INET6 : AF_INET;
 	e->source_port = tf_local_port(sk);
 	e->dest_port = bpf_ntohs(sc->skc_dport);
-	e->netns = sc->skc_net.net->ns.inum;
+	e->netns = tf_plain_sock(sk)->__sk_common.skc_net.net->ns.inum;
 }
 
 /* A received FIN moves rcv_nxt by one, and the kernel counts that one as a byte received; SOCK_DONE is set where it does. bytes_sent
@@ -114,25 +169,33 @@ static __always_inline void tf_fill_counts(struct tf_network *e, const struct so
 	e->bytes_sent = sent - again;
 	e->bytes_received = received - (received && (sk->__sk_common.skc_flags & done));
 	e->srtt_us = srtt >> 3; /* kept in eighths of a microsecond */
-	e->retransmits = retrans;
+	e->retransmits = retrans < 65535 ? retrans : 65535;
 }
 
-/* Everything past the header but what only an event knows: duration, errno, states. */
-static __always_inline void tf_fill_sock(struct tf_network *e, const struct sock *sk, __u8 direction)
+/* Zero in everything past the header but cookie, ends and netns. */
+static __always_inline void tf_clear_network(struct tf_network *e, __u8 protocol, __u8 direction)
 {
-	e->cookie = tf_cookie(sk);
 	e->duration_ns = 0;
 	e->bytes_sent = 0;
 	e->bytes_received = 0;
 	e->srtt_us = 0;
 	e->errno_ = 0;
 	e->retransmits = 0;
-	e->protocol = IPPROTO_TCP;
+	e->protocol = protocol;
 	e->direction = direction;
-	e->state = sk->__sk_common.skc_state;
-	e->old_state = 0;
-	e->_pad0[0] = e->_pad0[1] = e->_pad0[2] = 0;
+	e->state = e->old_state = 0;
+	e->reason = e->dns_type = e->dns_rcode = 0;
 	e->name.offset = e->name.len = e->name.full_len = 0;
+}
+
+/* Everything past the header but what only an event knows: duration, errno, states. */
+static __always_inline void tf_fill_sock(struct tf_network *e, const struct sock *sk, __u8 direction)
+{
+	__u8 protocol = sk->sk_protocol;
+
+	tf_clear_network(e, protocol, direction);
+	e->cookie = tf_cookie(sk);
+	e->state = protocol == IPPROTO_TCP ? sk->__sk_common.skc_state : 0;
 	tf_fill_ends(e, sk);
 }
 

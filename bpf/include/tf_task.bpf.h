@@ -6,6 +6,67 @@
 
 #include "tf_emit.bpf.h"
 
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
+
+/* The same object through a pointer that the verifier does not trust. It reads the same and cannot fault, and is for following pointers:
+ * at each pointer read through a trusted one, verifiers of 6.3 and later look up to four type names up in the whole of the kernel's BTF,
+ * one after the other: 0.4 ms apiece, most of what loading took. No code: the verifier puts a move in its place. Plain fields are best
+ * read through the trusted pointer, which needs no check for a fault. Kernels without the function (before 6.2) have not that check. */
+#ifdef TF_OLD
+#define tf_plain_task(task) (task)
+#define tf_plain_sock(sk) (sk)
+#else
+static __always_inline struct task_struct *tf_plain_task(struct task_struct *task)
+{
+	return bpf_ksym_exists(bpf_rdonly_cast) && tf_consts.type_task ? bpf_rdonly_cast(task, tf_consts.type_task) : task;
+}
+
+static __always_inline const struct sock *tf_plain_sock(const struct sock *sk)
+{
+	return bpf_ksym_exists(bpf_rdonly_cast) && tf_consts.type_sock ? bpf_rdonly_cast(sk, tf_consts.type_sock) : sk;
+}
+#endif
+
+/* The calling task, to be read; bpf_task_storage_get wants the trusted pointer, which bpf_get_current_task_btf gives. */
+static __always_inline struct task_struct *tf_current(void)
+{
+	return tf_plain_task(bpf_get_current_task_btf());
+}
+
+/* The id of the type that a pointer points to, 0 where user space told none. */
+#define TF_PLAIN_ID(name) struct name *: tf_consts.type_id[TF_TYPE_##name], const struct name *: tf_consts.type_id[TF_TYPE_##name],
+#define TF_TYPE_ID(pointer) _Generic((pointer), TF_PLAIN_TYPES(TF_PLAIN_ID) default: 0)
+
+/* One field of a kernel object that we have but the address of: a plain load that cannot fault (1 ns) where the kernel lets us name the
+ * type, else bpf_probe_read_kernel (15 ns). The pointer goes through a variable of its own, else clang asks the kernel's BTF for the members
+ * of our own structures. */
+#ifdef TF_OLD
+#define TF_CAST(pointer) NULL
+#define TF_MAY_CAST(pointer) false
+#else
+#define TF_CAST(pointer) bpf_rdonly_cast((pointer), TF_TYPE_ID(pointer))
+#define TF_MAY_CAST(pointer) (bpf_ksym_exists(bpf_rdonly_cast) && TF_TYPE_ID(pointer))
+#endif
+#define TF_READ(from, field) \
+	({ \
+		typeof(from) tf_from = (from); \
+		typeof(tf_from->field) tf_value = 0; \
+		if (TF_MAY_CAST(tf_from)) \
+			tf_value = ((typeof(tf_from))TF_CAST(tf_from))->field; \
+		else \
+			bpf_core_read(&tf_value, sizeof(tf_value), &tf_from->field); \
+		tf_value; \
+	})
+
+/* A pointer as a number, for arguments of global functions, which take no pointers to kernel objects. */
+#define TF_READ_ADDRESS(from, field) \
+	({ \
+		typeof(from) tf_from = (from); \
+		__u64 tf_value = 0; \
+		bpf_core_read(&tf_value, sizeof(tf_value), &tf_from->field); \
+		tf_value; \
+	})
+
 /* A subject remembered outside its task: the owner of a socket. Copied into records whole. */
 struct tf_subject {
 	__u64 cgroup_id;
@@ -20,24 +81,30 @@ struct tf_subject {
 	__u64 comm[TF_COMM_LEN / 8];
 };
 
-static __always_inline struct cgroup *tf_v1_cgroup(struct css_set *set, __u64 subsys, struct cgroup *dfl)
+/* subsys[n] for an n that only the running kernel's BTF tells. It is a constant to the verifier, which keeps one line of this and makes it
+ * a plain load; an index would not be one ("variable offset"), and bpf_probe_read costs five times as much. */
+static __always_inline struct cgroup_subsys_state *tf_css(const struct css_set *set, const __u64 n)
 {
-	struct cgroup_subsys_state *css = NULL;
-	struct cgroup *cg = NULL;
+#define TF_CSS(i) if (n == i) return set->subsys[i]
+	TF_CSS(0); TF_CSS(1); TF_CSS(2); TF_CSS(3); TF_CSS(4); TF_CSS(5); TF_CSS(6); TF_CSS(7);
+	TF_CSS(8); TF_CSS(9); TF_CSS(10); TF_CSS(11); TF_CSS(12); TF_CSS(13); TF_CSS(14); TF_CSS(15);
+#undef TF_CSS
+	return NULL;
+}
 
-	bpf_core_read(&css, sizeof(css), &set->subsys[subsys & 15]);
-	if (css)
-		bpf_core_read(&cg, sizeof(cg), &css->cgroup);
-	if (!cg || cg == dfl || BPF_CORE_READ(cg, level) <= 0)
-		return NULL;
-	return cg;
+static __always_inline struct cgroup *tf_v1_cgroup(const struct css_set *set, const __u64 subsys, const struct cgroup *dfl)
+{
+	struct cgroup_subsys_state *css = tf_css(set, subsys);
+	struct cgroup *cg = css ? css->cgroup : NULL;
+
+	return cg && cg != dfl && cg->level > 0 ? cg : NULL;
 }
 
 /* Where everything sits in the root of the default hierarchy (cgroup v1 and hybrid hosts), the v1 memory controller's cgroup tells
  * containers apart, else the pids controller's. */
 static __always_inline __u64 tf_cgroup_id(struct task_struct *task, __u16 *flags)
 {
-	struct css_set *set = task->cgroups;
+	struct css_set *set = tf_plain_task(task)->cgroups;
 	struct cgroup *dfl = set->dfl_cgrp, *v1 = NULL;
 
 	if (dfl->level > 0)
@@ -49,16 +116,7 @@ static __always_inline __u64 tf_cgroup_id(struct task_struct *task, __u16 *flags
 	if (!v1)
 		return dfl->kn->id;
 	*flags |= TF_F_CGROUP_V1;
-	return BPF_CORE_READ(v1, kn, id);
-}
-
-static __always_inline void tf_read_who(struct tf_who *who, struct task_struct *task, __u16 *flags)
-{
-	*flags = tf_base_flags();
-	who->pid = task->tgid;
-	who->start_ns = task->group_leader->start_boottime;
-	who->followed = 0;
-	who->cgroup_id = tf_cgroup_id(task, flags);
+	return v1->kn->id;
 }
 
 /* comm as two words: the helper costs 33 to 45 ns, these loads 7. */
@@ -70,22 +128,58 @@ static __always_inline void tf_copy_comm(void *to, struct task_struct *task)
 	word[1] = *(__u64 *)&task->comm[8];
 }
 
+static __always_inline void tf_read_who(struct tf_who *who, struct task_struct *task, __u16 *flags)
+{
+	*flags = tf_base_flags();
+	who->pid = task->tgid;
+	who->start_ns = tf_plain_task(task)->group_leader->start_boottime;
+	who->followed = 0;
+	who->cgroup_id = tf_cgroup_id(task, flags);
+	tf_copy_comm(who->comm, task);
+}
+
+/* tf_read_who and tf_admit in one: what is refused by kind or process id costs no look at the rest of the task. */
+static __always_inline bool tf_admit_task(struct tf_gate *g, struct tf_who *who, struct task_struct *task, __u16 *flags, const __u32 kind)
+{
+	const bool meta = tf_kind_type(kind) == TF_META;
+
+	if (!tf_admit_pid(g, task->tgid, kind, meta))
+		return false;
+	tf_read_who(who, task, flags);
+	return meta || tf_admit_rest(g, who, kind, tf_kind_lane(kind));
+}
+
 /* The subject's part of the header, `who` having been read for the gate already. */
 static __always_inline void tf_fill_task(struct tf_header *h, const struct tf_who *who, struct task_struct *task, __u16 flags)
 {
+	struct task_struct *plain = tf_plain_task(task);
+	const struct cred *cred = plain->real_cred;
+
 	h->cgroup_id = who->cgroup_id;
 	h->start_ns = who->start_ns;
 	h->pid = who->pid;
 	h->tid = task->pid;
-	h->ppid = task->real_parent->tgid;
-	h->uid = task->real_cred->uid.val;
-	h->gid = task->real_cred->gid.val;
+	h->ppid = plain->real_parent->tgid;
+	h->uid = cred->uid.val;
+	h->gid = cred->gid.val;
 	h->flags = flags;
-	tf_copy_comm(h->comm, task);
+	((__u64 *)h->comm)[0] = who->comm[0];
+	((__u64 *)h->comm)[1] = who->comm[1];
+}
+
+/* Effective capabilities, as bits. */
+static __always_inline __u64 tf_cap_bits(const struct cred *cred)
+{
+	__u64 bits = 0;
+
+	bpf_core_read(&bits, sizeof(bits), &cred->cap_effective);
+	return bits;
 }
 
 static __always_inline void tf_read_subject(struct tf_subject *s, struct task_struct *task)
 {
+	struct task_struct *plain = tf_plain_task(task);
+	const struct cred *cred = plain->real_cred;
 	struct tf_who who;
 	__u16 flags;
 
@@ -94,12 +188,13 @@ static __always_inline void tf_read_subject(struct tf_subject *s, struct task_st
 	s->start_ns = who.start_ns;
 	s->pid = who.pid;
 	s->tid = task->pid;
-	s->ppid = task->real_parent->tgid;
-	s->uid = task->real_cred->uid.val;
-	s->gid = task->real_cred->gid.val;
+	s->ppid = plain->real_parent->tgid;
+	s->uid = cred->uid.val;
+	s->gid = cred->gid.val;
 	s->flags = flags;
 	s->_pad0 = 0;
-	tf_copy_comm(s->comm, task);
+	s->comm[0] = who.comm[0];
+	s->comm[1] = who.comm[1];
 }
 
 static __always_inline void tf_fill_subject(struct tf_header *h, const struct tf_subject *s)

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The kernel as a source: BPF objects, rules, the load generator. Relies on tf_object.h (the only user of libbpf)."""
+import os
+
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -16,12 +18,19 @@ from tapio_fast.errors import ClosedError, FilterError, LayoutError, ProgramLoad
 cdef extern from "tf_object.h" nogil:
     struct tf_object:
         pass
+    struct tf_globs:
+        pass
     struct tf_object_opts:
         uint64_t bulk_bytes
-        cbool process, network, synth
+        cbool synth, follow
         uint64_t kind_mask[4]
-        uint32_t args_max, map_entries, netns
-        cbool trace_self, no_snapshot, profile
+        uint64_t syscalls[8]
+        uint32_t args_max, map_entries, netns, options, content_max, families
+        uint64_t threshold_bytes, usage_ns
+        const tf_globs *globs
+        uint32_t pressure_us, pressure_window_us
+        const char *pressure_path
+        cbool old, trace_self, no_snapshot, profile
         void (*log)(void *ctx, int level, const char *text) noexcept
         void *log_ctx
     struct tf_program_info:
@@ -30,8 +39,11 @@ cdef extern from "tf_object.h" nogil:
         char object[16]
         int state
         int error
+        char cost[32]
+        cbool more, replaced
+        uint64_t kinds[4]
         char reason[512]
-        uint32_t id, insns
+        uint32_t id, insns, verified
         uint64_t run_ns, run_count, recursion_misses
     struct tf_map_info:
         char name[20]
@@ -64,6 +76,7 @@ cdef extern from "tf_object.h" nogil:
     int64_t tf_object_set_rules(tf_object *o, const tf_rules_spec *s)
     int tf_object_set_rate(tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits)
     int tf_object_set_throttle(tf_object *o, uint64_t rate, uint64_t burst)
+    int tf_object_set_paths(tf_object *o, uint32_t bits, const char *path)
     uint32_t tf_object_tampered(tf_object *o, char *msg, size_t msg_size)
     int tf_object_synth(tf_object *o, tf_synth_args *args)
     void tf_object_reset_rings(tf_object *o)
@@ -71,7 +84,12 @@ cdef extern from "tf_object.h" nogil:
     void tf_object_close(tf_object *o)
     void tf_probe_run(tf_probe *out)
 
+cdef extern from "tf_globs.h" nogil:
+    int tf_globs_compile(const char *const *patterns, size_t n, tf_globs *out)
+    cbool tf_globs_match(const tf_globs *g, const char *name, size_t len)
+
 STATES = ("attached", "not_wanted", "missing_hook", "load_failed", "attach_failed", "loaded")
+HOOKS = ("tracepoint", "fentry", "lsm", "kprobe")       # bits of tf_family
 TABLES = {"pids": (0, 1), "not_pids": (1, 2), "cgroups": (2, 4), "not_cgroups": (3, 8)}  # table, flag
 DESCENDANTS = 16
 
@@ -91,26 +109,70 @@ cdef void set_mask(uint64_t *mask, kinds):
         mask[<int>kind // 64] |= <uint64_t>1 << (<int>kind % 64)
 
 
+cdef class Globs:
+    """Name patterns (bytes), compiled; ValueError when they are too long together."""
+    cdef tf_globs *c
+
+    def __init__(self, patterns):
+        cdef size_t n = len(patterns), i
+        cdef const char **texts = <const char **>calloc(n + 1, sizeof(char *))
+        cdef int rc
+        kept = list(patterns)
+        self.c = <tf_globs *>calloc(1, sizeof(tf_globs))
+        try:
+            if texts is NULL or self.c is NULL:
+                raise MemoryError()
+            for i in range(n):
+                texts[i] = kept[i]
+            rc = tf_globs_compile(texts, n, self.c)
+        finally:
+            free(texts)
+        if rc < 0:
+            raise ValueError("the patterns are too long together")
+
+    def __dealloc__(self):
+        free(self.c)
+
+    def match(self, bytes name):
+        """Whether a name, up to its first NUL, matches one of them."""
+        return tf_globs_match(self.c, name, len(name))
+
+
 cdef class KernelObject:
     """Loaded BPF objects. `source()` hands the rings to a pump; `gone()` says that the pump has closed them."""
     cdef tf_object *c
     cdef Log log
     cdef bint handed            # a pump owns the source, hence the object
 
-    def __init__(self, Log log, *, uint64_t bulk_bytes, bint process, bint network, bint synth, kinds, uint32_t args_max=0,
-                 uint32_t map_entries=0, uint32_t netns=0, bint trace_self=False, bint snapshot=True, bint profile=False):
+    def __init__(self, Log log, *, uint64_t bulk_bytes, kinds, bint synth=False, bint follow=False, syscalls=(), uint32_t args_max=0,
+                 uint32_t map_entries=0, uint32_t netns=0, uint32_t options=0, uint32_t content_max=0, uint64_t threshold_bytes=0,
+                 hooks=(), Globs globs=None, uint64_t usage_ns=0, uint32_t pressure_ms=0, uint32_t pressure_window_ms=0,
+                 bytes pressure_path=b"", bint old=False, bint trace_self=False, bint snapshot=True, bint profile=False):
         cdef tf_object_opts o
         cdef char msg[1024]
         cdef int rc
         memset(&o, 0, sizeof(o))
         o.bulk_bytes = bulk_bytes
-        o.process = process
-        o.network = network
         o.synth = synth
+        o.follow = follow
         set_mask(o.kind_mask, kinds)
+        for nr in syscalls:
+            o.syscalls[<int>nr // 64] |= <uint64_t>1 << (<int>nr % 64)
+        o.options = options
+        o.content_max = content_max
+        o.threshold_bytes = threshold_bytes
+        o.globs = globs.c if globs is not None else NULL
+        o.usage_ns = usage_ns
+        o.pressure_us = pressure_ms * 1000
+        o.pressure_window_us = pressure_window_ms * 1000
+        if pressure_path:
+            o.pressure_path = pressure_path
+        for family in hooks:
+            o.families |= <uint32_t>1 << HOOKS.index(family)
         o.args_max = args_max
         o.map_entries = map_entries
         o.netns = netns
+        o.old = old
         o.trace_self = trace_self
         o.no_snapshot = not snapshot
         o.profile = profile
@@ -171,7 +233,9 @@ cdef class KernelObject:
             tf_object_programs(o, p, n)
             return [{"name": p[i].name.decode(), "hook": p[i].hook.decode(), "object": p[i].object.decode(),
                      "state": STATES[p[i].state], "errno": -p[i].error, "reason": p[i].reason.decode("utf-8", "backslashreplace"),
-                     "id": p[i].id, "insns": p[i].insns, "run_ns": p[i].run_ns, "run_count": p[i].run_count,
+                     "more": bool(p[i].more), "replaced": bool(p[i].replaced),
+                     "cost": p[i].cost.decode("ascii"), "kinds": [k for k in range(256) if p[i].kinds[k // 64] >> (k % 64) & 1],
+                     "id": p[i].id, "insns": p[i].insns, "verified": p[i].verified, "run_ns": p[i].run_ns, "run_count": p[i].run_count,
                      "recursion_misses": p[i].recursion_misses} for i in range(n)]
         finally:
             free(p)
@@ -231,6 +295,11 @@ cdef class KernelObject:
             raise error_for(-rc, "set rules")
         return rc
 
+    def set_paths(self, uint32_t bits, path):
+        """Put a directory or file into the kernel's sets (bits of enum tf_path_set); return 0 or -errno."""
+        cdef bytes raw = os.fsencode(path)
+        return tf_object_set_paths(self.object(), bits, raw)
+
     def set_rate(self, uint32_t kind, uint32_t threshold, uint32_t weight_bits):
         """Sample a dense kind in the kernel: keep when hash < threshold (of 2^32)."""
         cdef int rc = tf_object_set_rate(self.object(), kind, threshold, weight_bits)
@@ -289,5 +358,5 @@ def probe():
 def probe_programs(kinds):
     """Load (not attach) every program for a moment and return its dict; raises what loading raises."""
     log = Log()
-    k = KernelObject(log, bulk_bytes=1 << 19, process=True, network=True, synth=False, kinds=kinds)
+    k = KernelObject(log, bulk_bytes=1 << 19, kinds=kinds)
     return k.programs()

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """The C tables of records, kinds and ledger columns, as Python data. Relies on tf_layout.h, tf_kinds.h."""
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport int16_t, uint8_t, uint16_t
 
 
 cdef extern from "tf_layout.h" nogil:
@@ -22,6 +22,11 @@ cdef extern from "tf_layout.h" nogil:
         uint8_t type, subtype, lane, severity
     const tf_kind_info tf_kind_table[]
     enum: TF_KIND_COUNT
+    struct tf_sysno_info:
+        const char *name
+        int16_t x86_64, arm64
+    const tf_sysno_info tf_sysno_table[]
+    const size_t tf_sysno_count
     enum: TF_KIND_MAX
     int tf_layout_check(const void *btf, size_t btf_size, const char *const *required, char *msg, size_t msg_size)
 
@@ -49,6 +54,11 @@ def kinds():
     cdef int i
     return [(tf_kind_table[i].name.decode(), tf_kind_table[i].type, tf_kind_table[i].subtype, tf_kind_table[i].lane,
              tf_kind_table[i].severity) for i in range(TF_KIND_COUNT)]
+
+
+def syscalls():
+    """Return [(name, number on x86-64, number on arm64), ...]; -1 = that machine has no such call."""
+    return [(tf_sysno_table[i].name.decode(), tf_sysno_table[i].x86_64, tf_sysno_table[i].arm64) for i in range(tf_sysno_count)]
 
 
 def check_btf(const unsigned char[::1] btf, required=()):

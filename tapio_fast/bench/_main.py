@@ -18,6 +18,7 @@ CASES = {
     "store": ("store", "store", "drain, demux and store in one thread; zstd 1 alone beside it"),
     "live": ("live", "live", "a pinned generator through the kernel's ring to numpy; the same with its ring merely reset beside it"),
     "end-to-end": ("endtoend", "end_to_end", "generator to numpy and store at a steady rate; CPU and wake-ups, idle and at 20,000 records/s"),
+    "hooks": ("hooks", "hooks", "what our programs add to a system call; an empty program and a least emit on the same hook beside them"),
     "import": ("imports", "imports", "import tapio_fast; import numpy beside it"),
 }
 

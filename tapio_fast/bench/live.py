@@ -56,7 +56,7 @@ def merely_reset(seconds: float) -> float:
     from tapio_fast._core._log import Log
 
     kind = schema.KIND_BY_NAME[KIND].number
-    rings = KernelObject(Log(), bulk_bytes=RING_MIB * possible_cpus() << 20, process=False, network=False, synth=True, kinds=[kind])
+    rings = KernelObject(Log(), bulk_bytes=RING_MIB * possible_cpus() << 20, synth=True, kinds=[kind])
     rings.attach()
     done: list[tuple[int, float]] = []
 

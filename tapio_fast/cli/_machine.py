@@ -56,7 +56,7 @@ def _doctor_lines(report: PlatformReport) -> list[str]:
             ("lockdown", report.lockdown or "not reported by this kernel")]
     lines = [f"tapio-fast {package_version()}", *(f"  {name:<24}{escape(value)}" for name, value in rows)]
     if report.programs:
-        lines += ["", *_program_lines(report.programs)]
+        lines += ["", *_program_lines(report.programs), "", *_need_lines(report)]
     if report.can_collect:
         return [*lines, "", "live collection works"]
     return [*lines, "", f"live collection does not work: {escape(report.reason)}", f"next step: {escape(report.next_step)}"]
@@ -67,10 +67,20 @@ def _yes(held: bool) -> str:
 
 
 def _program_lines(programs: tuple[ProgramVerdict, ...]) -> list[str]:
+    """One line a program: verdict, "*" where the default configuration loads it, and what it costs or why it does not run."""
     name_width = max(len(program.name) for program in programs)
     hook_width = max(len(program.hook) for program in programs)
-    return [f"  {program.verdict:<8}{program.name:<{name_width}}  {program.hook:<{hook_width}}  "
-            f"{f'{program.insns} instructions' if program.insns else escape(program.reason)}".rstrip() for program in programs]
+    return [f"  {program.verdict:<8}{'*' if program.default else ' '} {program.name:<{name_width}}  {program.hook:<{hook_width}}  "
+            f"{f'{program.insns} instructions, {program.cost}' if program.insns else escape(program.reason)}".rstrip()
+            for program in programs]
+
+
+def _need_lines(report: PlatformReport) -> list[str]:
+    """Tell the capabilities: first those of the default configuration, then what each further one is for."""
+    default = {name for program in report.programs if program.default and program.verdict == "ok" for name in program.needs}
+    lines = [f"the default configuration (*) needs {', '.join(sorted(default))}"] if default else []
+    return lines + [f"{name} is needed for {', '.join(programs)}" for name, programs in report.needs.items() if name not in default] + [
+        "measuring the programs' run time (debug.profile_enabled) needs CAP_SYS_ADMIN"]
 
 
 def _table(rows: list[dict[str, Any]]) -> str:
@@ -120,7 +130,7 @@ def list_programs(json: bool) -> int:
     if json:
         print("\n".join(_json.dumps(program) for program in report.to_dict()["programs"]))
     elif report.programs:
-        print("\n".join(_program_lines(report.programs)))
+        print("\n".join([*_program_lines(report.programs), "", *_need_lines(report)]))
     if not report.programs:
         print(f"tapio-fast: programs could not be tried: {escape(report.reason)}; {escape(report.next_step)}", file=sys.stderr)
         return exit_code(report)

@@ -2,6 +2,7 @@
 """Compiles the trigger programs, once a session, where every user may execute them."""
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 import tempfile
@@ -18,7 +19,11 @@ def triggers() -> Iterator[Path]:
     folder = Path(tempfile.mkdtemp(prefix="tf-triggers-"))
     folder.chmod(0o755)
     try:
+        ready = os.environ.get("TAPIO_FAST_TRIGGERS")       # where there is no compiler: tests/vm
         for source in sorted(live_support.TRIGGERS.glob("t_*.c")):
+            if ready:
+                shutil.copy(Path(ready) / source.stem, folder)
+                continue
             subprocess.run(["gcc", "-std=gnu11", "-O2", "-pthread", "-o", folder / source.stem, source], check=True, timeout=60)
         yield folder
     finally:

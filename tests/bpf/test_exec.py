@@ -126,7 +126,7 @@ def test_exec_from_a_second_thread_keeps_the_process(triggers: Path) -> None:
     thread = int(fact["output"])
     assert thread != fact["pid"]
     assert rows["pid"].tolist() == rows["tid"].tolist() == [fact["pid"]] * 2
-    assert rows["old_pid"].tolist() == [fact["pid"], thread]
+    assert rows["target_pid"].tolist() == [fact["pid"], thread]
     assert len(set(rows["start_ns"].tolist())) == 1
     exits, _ = live.of_kind(batch, "process.exit")
     assert exits["pid"].tolist() == [fact["pid"]]

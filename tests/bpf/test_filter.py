@@ -35,7 +35,8 @@ def test_kinds() -> None:
         if not name.startswith("meta."):
             wanted = name != "cpu.usage"
             assert cells["k_filtered"] == (0 if wanted else cells["seen"])
-            assert cells["routed"] == (cells["seen"] if wanted else 0)
+            assert cells["routed"] == (cells["seen"] - cells["k_ring_full"] if wanted else 0)   # two busy CPUs: the ring may fill
+            assert not wanted or not cells["seen"] or cells["routed"]
     assert (batch["cpu"]["subtype"] == 1).all() and len(batch["network"])
     assert stats.events_filtered == stats.by_kind["cpu.usage"]["seen"] > 0
 
@@ -94,7 +95,7 @@ def test_sockets_of_descendants_that_are_gone_are_still_theirs(how: str) -> None
     """A connection outlives the process that made it; its close belongs to the followed family all the same."""
     with live.Helper("sockets.py") as helper, live.Helper("processes.py") as other:
         with live.watching(helper, netns=helper.facts["netns"]) as collector:
-            talk = helper.call("talk", host="::1", how=how, sends=300_000, answers=0)
+            talk = helper.call("talk", host="::1", how=how, sends=100_000, answers=0)
             found = live.read_until(collector, lambda _: collector.stats().by_kind.get("network.close", {}).get("consumed") == 2)
             batch = tapio.RecordBatch.concat([*found, *live.drain(collector)])
             stats = live.adds_up(collector)
@@ -104,7 +105,7 @@ def test_sockets_of_descendants_that_are_gone_are_still_theirs(how: str) -> None
         assert stats.by_kind["network.close"]["k_filtered"] == 0
         rule = KernelFilter(descendants_of=[other.pid])         # a family that has nothing to do with it
         with live.watching(helper, netns=helper.facts["netns"], filter=rule) as collector:
-            helper.call("talk", host="::1", how=how, sends=300_000, answers=0)
+            helper.call("talk", host="::1", how=how, sends=100_000, answers=0)
             live.wait_for(lambda: collector.stats().by_kind.get("network.close", {}).get("k_filtered") == 2)
             assert len(live.everything(collector)["network"]) == 0
 

@@ -68,7 +68,7 @@ def test_impossible_rate_is_refused(probability: float) -> None:
 
 
 def test_throttle_gives_each_cgroup_its_share() -> None:
-    rate, burst = 5_000, 200
+    rate, burst = 5_000 // live.SLOW, 200
     source = live.Generator(rate=1_000_000, kinds=("cpu.usage", "cpu.load"))
     with tapio.Collector(source=source) as collector:
         collector.fileno()
@@ -90,7 +90,7 @@ def test_throttle_gives_each_cgroup_its_share() -> None:
     assert counts.max() <= rate * seconds + burst + 1
     assert counts.min() >= 0.8 * rate * seconds
     usage, load = stats.by_kind["cpu.usage"], stats.by_kind["cpu.load"]
-    assert usage["k_throttled"] > 100_000
+    assert usage["k_throttled"] > 50_000 // live.SLOW
     assert load["k_throttled"] < load["seen"] // 20, "a critical lane with room is not throttled"
     free = rows[(rows["subtype"] == 0) & (rows["ts_ns"] > lifted)]
     for cpu in os.sched_getaffinity(0):     # every record again: numbers run on, but for the turns of the other kind

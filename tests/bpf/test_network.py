@@ -42,7 +42,7 @@ def run() -> Run:
     with live.Helper("sockets.py") as helper, live.watching(helper, netns=helper.facts["netns"], filter=rule) as collector:
         talks = {}
         for host, how, cpu in TALKS:
-            sends, answers = (400_000, 0) if how == "abandon" else (SENDS, ANSWERS)
+            sends, answers = (100_000, 0) if how == "abandon" else (SENDS, ANSWERS)
             talks[host, how, cpu] = helper.call("talk", host=host, how=how, sends=sends, answers=answers, cpu=cpu)
         refused = {host: helper.call("refused", host=host) for host in HOSTS[:2]}
         closes = sum(2 for _ in TALKS)

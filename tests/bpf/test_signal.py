@@ -74,12 +74,14 @@ def test_renames(triggers: Path) -> None:
         names = ["first", "a name too long for a comm", "th\xff"]
         fact = helper.call("child_output", exe=str(triggers / "t_rename"), argv=["a", *names])
         batch = live.everything(collector).sorted()
-    rows, _ = live.of_kind(batch, "process.rename")
-    rows = rows[np.argsort(rows["ts_ns"])]
+    rows, places = live.of_kind(batch, "process.rename")
+    order = np.argsort(rows["ts_ns"])
+    rows, places = rows[order], places[order]
+    new = batch.strings("process", "args")
     thread = int(fact["output"])
     cut = b"a name too long"
     assert rows["comm"].tolist() == [b"t_rename", b"first", cut]
-    assert rows["new_comm"].tolist() == [b"first", cut, "th\xff".encode("latin-1")]
+    assert [new[int(place)] for place in places] == [b"first", cut, "th\xff".encode("latin-1")]
     assert rows["pid"].tolist() == rows["target_pid"].tolist() == [fact["pid"]] * 3
     assert rows["tid"].tolist() == [fact["pid"], fact["pid"], thread]
     assert (np.diff(rows["ts_ns"].astype(np.int64)) > 0).all()

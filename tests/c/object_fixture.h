@@ -114,7 +114,7 @@ static inline void log_line(void *ctx, int level, const char *text)
 
 static inline struct tf_object_opts all_on(void)
 {
-	struct tf_object_opts o = {.process = true, .network = true, .synth = true, .log = log_line, .bulk_bytes = 8u << 20};
+	struct tf_object_opts o = {.log = log_line, .bulk_bytes = 8u << 20};
 	struct stat st;
 
 	memset(o.kind_mask, 0xff, sizeof(o.kind_mask));

@@ -82,7 +82,7 @@ static void test_size_classes(void)
 
 static void test_carving(void)
 {
-	struct tf_need none = {0}, need = {.rows = {[TF_PROCESS] = 3, [TF_CPU] = 1}, .text = {[TF_PROCESS] = 100}}, odd = {.rows = {[TF_SYSCALL] = 1}};
+	struct tf_need none = {0}, need = {.rows = {[TF_PROCESS] = 3, [TF_CPU] = 1}, .text = {[TF_PROCESS] = 100}}, odd = {.rows = {[TF_KPROBE] = 1}};
 	struct tf_batch *b;
 	struct tf_process row = {.h = {.type = TF_PROCESS}, .exe = {2, 3, 3}, .args = {0, 5, 9}};
 	struct tf_cpu cpu = {.h = {.type = TF_CPU}};
@@ -217,7 +217,7 @@ static void test_base(void)
 	CHECK_EQ(tf_crc32c(0, "123456789", 9), 0xe3069283); /* the check value of CRC-32C */
 	CHECK_EQ(tf_crc32c(tf_crc32c(0, "1234", 4), "56789", 5), 0xe3069283);
 	CHECK_EQ(tf_crc32c(0, "", 0), 0);
-	CHECK(tf_kind_of(TF_PROCESS, 6) == TF_K_PROCESS_RENAME && tf_kind_of(TF_PROCESS, 4) == -1 && tf_kind_of(200, 0) == -1);
+	CHECK(tf_kind_of(TF_PROCESS, 6) == TF_K_PROCESS_RENAME && tf_kind_of(TF_PROCESS, 200) == -1 && tf_kind_of(200, 0) == -1);
 	for (unsigned k = 0; k < TF_KIND_COUNT; k++)
 		CHECK_EQ(tf_kind_of(tf_kind_table[k].type, tf_kind_table[k].subtype), k);
 }

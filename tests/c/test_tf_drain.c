@@ -2,6 +2,9 @@
 /* tf_drain against a slow reader that looks at one byte after the other: random rings, hostile ones among them. */
 #include "ring_fixture.h"
 
+#include "tf_container_id.h"
+#include "tf_refine.h"
+
 #define RING 16384u
 #define NCPU 3
 
@@ -54,6 +57,19 @@ static void ref_keep(struct reference *x, union any_row *row, uint32_t len, uint
 		x->late++;
 	}
 	fields = tf_text_fields(d, &at);
+	if (len > size && tf_refine_is_raw((uint32_t)tf_kind_of(d, row->h.subtype))) { /* what it makes of the text, test_tf_dns.c tells */
+		uint32_t n = tf_refine((uint32_t)tf_kind_of(d, row->h.subtype), row->bytes, row->bytes + size, x->text[d] + x->text_len[d], 2048);
+		struct tf_text t;
+
+		memcpy(&t, row->bytes + at[0], sizeof(t));
+		t.offset = t.len ? x->text_len[d] : 0;
+		memcpy(row->bytes + at[0], &t, sizeof(t));
+		memcpy(x->rows[d] + (size_t)x->n[d]++ * size, row->bytes, size);
+		x->text_len[d] += n;
+		return;
+	}
+	if (d == TF_CONTAINER && len > size) /* what it finds in the path, test_tf_container_id.c tells */
+		tf_container_refine(row->bytes, row->bytes + size, len - size);
 	for (uint32_t i = 0; i < fields && len > size; i++) {
 		struct tf_text t;
 

@@ -108,7 +108,9 @@ static void write_struct(struct blob *b, struct types *t, const char *s, const s
 	uint32_t arrays[64] = {0};
 
 	for (uint32_t i = 0; i < n; i++)
-		if (f[i].kind == 'S' || f[i].kind == 'B')
+		if (f[i].kind == 'A')
+			arrays[i] = array_type(b, t->u[8], f[i].size / 8);
+		else if (f[i].kind == 'S' || f[i].kind == 'B')
 			arrays[i] = array_type(b, f[i].kind == 'S' ? t->c : t->u[1], f[i].size);
 	type(b, s, 4, n + row, size);
 	if (row) {
@@ -217,11 +219,11 @@ static void test_written(void)
 	write_all(&b, 0, 0);
 	find_member(&b, "exit_code")[1] = find_member(&b, "old_uid")[1];
 	finish(&b, 0, 0);
-	expect(b.bytes, b.size, ALL, -EBADMSG, "tf_process.exit_code: C i4 at 108, BTF u4 at 108 (rebuild bpf/)");
+	expect(b.bytes, b.size, ALL, -EBADMSG, "tf_process.exit_code: C i2 at 124, BTF u4 at 124 (rebuild bpf/)");
 	write_all(&b, 0, 0);
 	b.strings[*find_member(&b, "rss")] = 'R';
 	finish(&b, 0, 0);
-	expect(b.bytes, b.size, ALL, -EBADMSG, "tf_cpu.rss: C u8 at 88, not in BTF (rebuild bpf/)");
+	expect(b.bytes, b.size, ALL, -EBADMSG, "tf_memory.rss: C u8 at 104, not in BTF (rebuild bpf/)");
 	write_all(&b, 0, 0);
 	find_member(&b, "tf_text")[2] = 16;
 	finish(&b, 0, 0);
@@ -336,8 +338,8 @@ static void test_compiled(void)
 		{"char  comm[TF_COMM_LEN];", "__u8  comm[TF_COMM_LEN];", "tf_header.comm: C S16 at 64, BTF B16 at 64 (rebuild bpf/)"},
 		{"char  comm[TF_COMM_LEN];", "char  comm[20];", "tf_header.comm: C S16 at 64, BTF S20 at 64 (rebuild bpf/)"},
 		{"__u64 cookie;", "__u64 cooky;", "tf_network.cookie: C u8 at 80, not in BTF (rebuild bpf/)"},
-		{"struct tf_text data; ", "struct tf_text data; __u64 extra;", "tf_meta.extra: not in C, BTF u8 at 184 (rebuild bpf/)"},
-		{"__u8  state; ", "__u8  state:4; ", "tf_network.state: C u1 at 167, BTF b1 at 167 (rebuild bpf/)"},
+		{"struct tf_text data;     /* bytes: argv", "struct tf_text data; __u64 extra; /* bytes: argv", "tf_meta.extra: not in C, BTF u8 at 184 (rebuild bpf/)"},
+		{"__u8  state; ", "__u8  state:4; ", "tf_network.state: C u1 at 169, BTF b1 at 169 (rebuild bpf/)"},
 		{"float weight;", "__u32 weight;", "tf_header.weight: C f4 at 52, BTF u4 at 52 (rebuild bpf/)"},
 	};
 	static uint8_t btf[1 << 20];

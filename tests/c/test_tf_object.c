@@ -44,7 +44,7 @@ static void exec_fork_exit_say_what_happened(void)
 	CHECK_EQ(fork_row->process.target_pid, pid);
 	CHECK_EQ(fork_row->h.ppid, getpid());
 	CHECK_EQ(exec->h.ppid, getpid());
-	CHECK_EQ(exec->process.old_pid, pid);
+	CHECK_EQ(exec->process.target_pid, pid);
 	CHECK_EQ(exec->process.exe_inode, st.st_ino);
 	CHECK(!strcmp(exec->h.comm, "true"));
 	CHECK(text_is(exec, sizeof(exec->process), &exec->process.exe, exe, strlen(exe)));
@@ -171,7 +171,7 @@ static void threads_make_no_records_of_their_own(void)
 
 static void rename_has_both_names(void)
 {
-	const struct tf_process *p;
+	const union any_row *row;
 	size_t at = 0;
 	pid_t pid;
 
@@ -186,9 +186,9 @@ static void rename_has_both_names(void)
 	CHECK(wait_for(pid) == 0);
 	drain();
 	CHECK(find_record(TF_K_PROCESS_RENAME, (uint32_t)pid, &at));
-	p = &find_record(TF_K_PROCESS_RENAME, (uint32_t)pid, &at)->process;
-	CHECK(!strcmp(p->h.comm, "first-name"));
-	CHECK(!strncmp(p->new_comm, "second-name-cut", TF_COMM_LEN));
+	row = find_record(TF_K_PROCESS_RENAME, (uint32_t)pid, &at);
+	CHECK(!strcmp(row->h.comm, "first-name"));
+	CHECK(text_is(row, sizeof(row->process), &row->process.args, "second-name-cut", TF_COMM_LEN - 1));
 	CHECK(!find_record(TF_K_PROCESS_RENAME, (uint32_t)pid, &at)); /* the exec's own is not among them */
 }
 
@@ -348,8 +348,8 @@ static void descendants_old_and_new_are_followed(void)
 
 static void print_programs(void)
 {
-	struct tf_program_info info[16];
-	size_t n = tf_object_programs(obj, info, 16);
+	static struct tf_program_info info[256];
+	size_t n = tf_object_programs(obj, info, 256);
 
 	for (size_t i = 0; i < n; i++)
 		printf("%-22s %-30s state %d insns %u %s\n", info[i].name, info[i].hook, info[i].state, info[i].insns, info[i].reason);

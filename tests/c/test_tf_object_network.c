@@ -291,12 +291,15 @@ static void snapshot_tells_what_ran_before(void)
 	socklen_t len = sizeof(any);
 	const struct tf_network *net = NULL;
 	const union any_row *row;
+	struct tf_object_opts opts;
 	size_t at = 0;
 	int fd, steps = 0, rc;
 
 	fd = socket(AF_INET, SOCK_STREAM, 0);
 	CHECK(!bind(fd, (void *)&any, len) && !listen(fd, 1) && !getsockname(fd, (void *)&any, &len));
-	obj = open_object(&(struct tf_object_opts){.process = true, .network = true, .netns = all_on().netns, .log = log_line});
+	opts = all_on();
+	opts.bulk_bytes = 0;
+	obj = open_object(&opts);
 	src = tf_object_source(obj);
 	attach_object(obj);
 	forget_records();

@@ -287,6 +287,52 @@ static void test_step(int result)
 	CHECK(steps_left == 0 && s.step_errno == (uint64_t)-result && s.passes >= 20);
 }
 
+/* ---- a source that wants a step again and again ---- */
+
+#define PERIOD_NS 20000000ull
+
+static uint64_t looks_at[64];
+static unsigned looks;
+static struct tf_source *looked;
+
+/* Two calls a look, the first at once. */
+static int look_step(void *self)
+{
+	static bool under_way;
+
+	(void)self;
+	under_way = !under_way;
+	if (under_way) {
+		if (looks < 64)
+			looks_at[looks++] = tf_boot_ns();
+		return 1;
+	}
+	looked->step_at_ns = looks < 8 ? looks_at[looks - 1] + PERIOD_NS : 0;
+	return 0;
+}
+
+static void test_step_again(void)
+{
+	struct tf_segment_writer w = {.max_held = 1};
+	struct timespec t = {.tv_nsec = 5000000};
+	struct tf_pump_stats s;
+	struct rig g;
+
+	CHECK(!tf_memsource_open(1, 65536, 65536, &g.m) && !tf_pool_open(MIB, MIB, &g.pool));
+	looked = tf_memsource_source(g.m);
+	looked->step = look_step;
+	CHECK(!tf_pump_open(&(struct tf_pump_opts){.source = looked, .pool = g.pool}, &g.pump));
+	CHECK(!tf_pump_set_raw(g.pump, &w, TF_DROP_NEWEST) && !tf_pump_start(g.pump));
+	for (int i = 0; i < 2000 && tf_load_relaxed(&looks) < 8; i++)
+		nanosleep(&t, NULL);
+	nanosleep(&(struct timespec){.tv_nsec = 3 * PERIOD_NS}, NULL); /* time enough for more, which nobody asked for */
+	s = finish(&g, &w);
+	CHECK_EQ(looks, 8);
+	for (unsigned i = 1; i < looks; i++)
+		CHECK(looks_at[i] >= looks_at[i - 1] + PERIOD_NS);
+	CHECK(!s.step_errno);
+}
+
 int main(void)
 {
 	test_written(TF_DROP_NEWEST, 0);
@@ -304,6 +350,7 @@ int main(void)
 	test_maker(TF_BLOCK, -EIO);
 	test_step(0);
 	test_step(-EPERM);
+	test_step_again();
 	puts("ok");
 	return 0;
 }

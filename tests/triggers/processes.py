@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import mmap
 import os
+import resource
 import select
+import threading
 import time
 from typing import Any
 
@@ -205,6 +208,62 @@ def rename_often(n: int) -> None:
     checked(LIBC.prctl(15, name.encode("latin-1"), 0, 0, 0))
 
 
+def rename_through(names: list[str]) -> None:
+    """Take each of these names in turn, and then the own one again."""
+    own = comm()
+    for name in [*names, own]:
+        checked(LIBC.prctl(15, name.encode("latin-1"), 0, 0, 0))
+
+
+def _burn(cpu_ms: int) -> None:
+    """Use that much CPU time of this thread."""
+    end = time.thread_time_ns() + cpu_ms * 1_000_000
+    while time.thread_time_ns() < end:
+        pass
+
+
+_held: list[Any] = []       # memory and threads that stay
+_release = threading.Event()
+
+
+def work(cpu_ms: int = 0, mb: int = 0, dead: int = 0, alive: int = 0, naps: int = 0) -> None:
+    """Burn CPU here, in `dead` threads that end and in `alive` ones that stay; touch mb of new memory; sleep shortly `naps` times."""
+    threads = len(os.listdir("/proc/self/task"))
+    _burn(cpu_ms)
+    if mb:
+        memory = mmap.mmap(-1, mb << 20)
+        for at in range(0, mb << 20, mmap.PAGESIZE):
+            memory[at] = 1
+        _held.append(memory)
+    for _ in range(dead):
+        thread = threading.Thread(target=_burn, args=(cpu_ms,))
+        thread.start()
+        thread.join()
+    while dead and len(os.listdir("/proc/self/task")) > threads:   # joined is not yet gone
+        time.sleep(0.001)
+    for _ in range(alive):
+        done = threading.Event()
+        thread = threading.Thread(target=lambda done=done: (_burn(cpu_ms), done.set(), _release.wait()), daemon=True)
+        thread.start()
+        done.wait()
+        _held.append(thread)
+    for _ in range(naps):
+        time.sleep(0.0001)
+
+
+def used() -> dict[str, int]:
+    """Return what the kernel says this process has used so far, and when it was asked."""
+    begun = boot_ns()
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    with open("/proc/self/statm") as f:
+        rss = int(f.read().split()[1]) * mmap.PAGESIZE
+    with open("/proc/self/stat", "rb") as f:
+        fields = f.read().rpartition(b")")[2].split()
+    return {"begun": begun, "on_cpu_ns": round((usage.ru_utime + usage.ru_stime) * 1e9), "switches": usage.ru_nvcsw + usage.ru_nivcsw,
+            "minor_faults": usage.ru_minflt, "major_faults": usage.ru_majflt, "rss": rss, "threads": int(fields[17]),
+            "ticks": int(fields[11]) + int(fields[12]), "ended": boot_ns()}
+
+
 if __name__ == "__main__":
     serve({f.__name__: f for f in (child, children, child_output, held_child, forks_only, start_program, end_program, start_family,
-                                  grow_family, end_family, rename_often)})
+                                  grow_family, end_family, rename_often, rename_through, work, used)})

@@ -1,14 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Helper with a network namespace of its own, in which it lets processes of its own talk TCP. See serve.py."""
+"""Helper with a network namespace of its own, in which it and processes of its own talk TCP, and bind. See serve.py."""
 from __future__ import annotations
 
 import array
+import ctypes
 import fcntl
 import json
+import mmap
 import os
 import socket
 import struct
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -235,6 +238,145 @@ def refuse_many(host: str, n: int) -> None:
             s.connect_ex((host, port))
 
 
+
+def life(host: str) -> dict[str, Any]:
+    """One connection of this process with itself from listen() to the last close(), the client first."""
+    listener = listen(host)
+    s, facts = dial(host, listener.getsockname()[1])
+    other, _ = listener.accept()
+    s.sendall(b"ping")
+    take(other, 4)
+    s.close()
+    take(other)
+    other.close()
+    listening = listener.getsockname()[:2]
+    listener.close()
+    return {"listening": listening, "client": {"sock": facts["sock"], "peer": facts["peer"]}}
+
+
+def deaf(s: socket.socket) -> None:
+    """Have the kernel drop all that comes for a socket: a classic BPF filter that accepts nothing."""
+    program = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0), 8)
+    s.setsockopt(socket.SOL_SOCKET, 26, struct.pack("HxxxxxxQ", 1, ctypes.addressof(program)))
+
+
+def info(s: socket.socket, at: int, size: int = 4) -> int:
+    """A number of TCP_INFO."""
+    return int.from_bytes(s.getsockopt(socket.IPPROTO_TCP, 11, 192)[at:at + size], "little")
+
+
+def lose(host: str, sends: int, times: int) -> dict[str, Any]:
+    """Send to a deaf socket until the segment went out again so many times; then it hears again."""
+    listener = listen(host)
+    s, facts = dial(host, listener.getsockname()[1])
+    other, _ = listener.accept()
+    deaf(other)
+    s.sendall(bytes(sends))
+    end = time.monotonic() + LIMIT
+    while info(s, 100) < times and time.monotonic() < end:
+        time.sleep(0.01)
+    other.setsockopt(socket.SOL_SOCKET, 27, 0)
+    take(other, sends)
+    again = info(s, 100)        # tcpi_total_retrans
+    for one in (s, other, listener):
+        one.close()
+    return {"sock": facts["sock"], "peer": facts["peer"], "again": again}
+
+
+def reset(host: str) -> dict[str, Any]:
+    """A connection that its client resets."""
+    listener = listen(host)
+    s, facts = dial(host, listener.getsockname()[1])
+    other, _ = listener.accept()
+    s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    s.close()
+    facts["read"] = errno_of(lambda: other.recv(1))
+    other.close()
+    listener.close()
+    return facts
+
+
+def errno_of(call: Callable[[], Any]) -> int:
+    """Errno that a call fails with, 0 = it does not."""
+    try:
+        call()
+    except OSError as error:
+        return error.errno or 0
+    return 0
+
+
+def ping_pong(host: str, seconds: float) -> dict[str, Any]:
+    """Send to and fro for a while."""
+    listener = listen(host)
+    s, facts = dial(host, listener.getsockname()[1])
+    other, _ = listener.accept()
+    rounds, end = 0, time.monotonic() + seconds
+    while time.monotonic() < end:
+        s.sendall(b"x")
+        take(other, 1)
+        other.sendall(b"y")
+        take(s, 1)
+        rounds += 1
+    facts.update(rounds=rounds, rtt=info(s, 68))
+    for one in (s, other, listener):
+        one.close()
+    return facts
+
+
+def bind_some() -> dict[str, Any]:
+    """Bind in every way; what getsockname says of those that worked, the errno of the others."""
+    found: list[list[Any]] = []
+    kept = []
+    for family, kind, address in ((socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)), (socket.AF_INET, socket.SOCK_DGRAM, ("0.0.0.0", 0)),
+                                  (socket.AF_INET6, socket.SOCK_DGRAM, ("::1", 0)), (socket.AF_INET6, socket.SOCK_STREAM, ("::", 0)),
+                                  (socket.AF_INET, socket.SOCK_STREAM, None), (socket.AF_INET6, socket.SOCK_DGRAM, ("2001:db8::7", 4242)),
+                                  (socket.AF_INET, socket.SOCK_DGRAM, ("192.0.2.9", 4243))):
+        s = socket.socket(family, kind)
+        kept.append(s)
+        address = address or kept[0].getsockname()      # in use
+        error = errno_of(lambda s=s, address=address: s.bind(address))     # type: ignore[misc]
+        found.append([6 if kind == socket.SOCK_STREAM else 17, *(address[:2] if error else s.getsockname()[:2]), error])
+    with socket.socket(socket.AF_UNIX) as unix, socket.socket(socket.AF_INET) as bad:
+        unix.bind(f"\0tapio-{os.getpid()}")
+        unreadable = LIBC.bind(bad.fileno(), ctypes.c_void_p(8), 16)
+        errno = ctypes.get_errno()
+    for s in kept:
+        s.close()
+    return {"binds": found, "unreadable": [unreadable, errno]}
+
+
+def race(tries: int) -> dict[str, Any]:
+    """connect() while another process rewrites the port in the address: whom each socket really reached."""
+    listeners = [listen("127.0.0.1") for _ in range(2)]
+    ports = [one.getsockname()[1] for one in listeners]
+    memory = mmap.mmap(-1, 4096)
+    memory[:16] = struct.pack("=H", socket.AF_INET) + struct.pack("!H4s8x", ports[0], socket.inet_aton("127.0.0.1"))
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    first, second = (struct.pack("!H", port) for port in ports)
+    rewriter = os.fork()
+    if not rewriter:
+        while os.getppid() != 1:
+            for _ in range(1000):
+                memory[2:4] = second
+                memory[2:4] = first
+        os._exit(0)
+    try:
+        reached = []
+        for _ in range(tries):
+            with socket.socket() as s:
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                checked(LIBC.connect(s.fileno(), ctypes.c_void_p(address), 16))
+                peer = s.getpeername()[1]
+                reached.append([s.getsockname()[1], peer])
+                listeners[ports.index(peer)].accept()[0].close()
+    finally:
+        os.kill(rewriter, 9)
+        os.waitpid(rewriter, 0)
+        for one in listeners:
+            one.close()
+    return {"ports": ports, "reached": reached}
+
+
 if __name__ == "__main__":
     enter_netns()
-    serve({f.__name__: f for f in (talk, refused, keep_open, close_kept, refuse_many)})
+    serve({f.__name__: f for f in (talk, refused, keep_open, close_kept, refuse_many, life, lose, reset, ping_pong, bind_some, race)})

@@ -1,0 +1,137 @@
+/* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
+/* Directories and files that the configuration names: by (device, inode) for what the kernel resolved, by text for what user memory
+ * claims. Filled by tf_object_set_paths before anything is attached. Of nested ones the nearest decides. */
+#ifndef TF_SETS_BPF_H
+#define TF_SETS_BPF_H
+
+#include "tf_path.bpf.h"
+
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1024);
+	__type(key, struct tf_dir_key);
+	__type(value, __u32);
+} tf_dirs SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 2048);
+	__type(key, struct tf_prefix_key);
+	__type(value, __u32);
+} tf_prefixes SEC(".maps");
+
+#define TF_SET_STEPS 256     /* levels and mounts walked where there is bpf_loop (5.17) ... */
+#define TF_SET_STEPS_OLD 32  /* ... and where there is not */
+
+#define TF_SET_KEY 256 /* room for a struct tf_prefix_key before the walk's state, where no text reaches */
+
+/* State of a search, kept in a slot like that of a path's walk, in its place: the two never run at once. */
+struct tf_search {
+	struct dentry *dentry;
+	struct mount *mount;
+	__u32 wanted;            /* bits: sets that are looked for */
+	__u32 found;             /* bits: of the nearest one */
+};
+
+static __always_inline __u32 tf_bits_of(struct dentry *dentry)
+{
+	struct inode *node = TF_READ(dentry, d_inode);
+	struct super_block *sb = node ? TF_READ(node, i_sb) : NULL;
+	struct tf_dir_key key = { .inode = node ? TF_READ(node, i_ino) : 0, .device = sb ? TF_READ(sb, s_dev) : 0 };
+	__u32 *bits = sb ? bpf_map_lookup_elem(&tf_dirs, &key) : NULL;
+
+	return bits ? *bits : 0;
+}
+
+/* Looks at one level and goes one up. 1: done. */
+static long tf_search_step(__u32 step, struct tf_walk_slot *at)
+{
+	struct tf_search *s = (struct tf_search *)(at->slot->data + TF_PATH_WALK);
+	struct dentry *dentry = s->dentry, *parent = TF_READ(dentry, d_parent);
+	struct mount *mount = s->mount, *above;
+
+	s->found = tf_bits_of(dentry) & s->wanted;
+	if (s->found)
+		return 1;
+	if (dentry == TF_READ(mount, mnt.mnt_root)) {
+		above = TF_READ(mount, mnt_parent);
+		if (above == mount || !above)
+			return 1;
+		s->dentry = TF_READ(mount, mnt_mountpoint);
+		s->mount = above;
+		return 0;
+	}
+	s->dentry = parent;
+	return parent == dentry;
+}
+
+/* Bits of the nearest configured directory at or above (mount, dentry), 0 = none. No string is built. Global: checked once a program. */
+__noinline int tf_sets_of_dentry(struct tf_slot *slot, __u64 vfsmount, __u64 dentry, __u32 wanted)
+{
+	struct tf_walk_slot at = { .slot = slot };
+	struct tf_search *s;
+
+	if (!slot || !vfsmount || !dentry)
+		return 0;
+	s = (struct tf_search *)(slot->data + TF_PATH_WALK);
+	s->dentry = (struct dentry *)dentry;
+	s->mount = (struct mount *)(vfsmount - bpf_core_field_offset(struct mount, mnt));
+	s->wanted = wanted;
+	s->found = 0;
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+		bpf_loop(TF_SET_STEPS, tf_search_step, &at, 0);
+	} else {
+		for (__u32 step = 0; step < TF_SET_STEPS_OLD; step++)
+			if (tf_search_step(step, &at))
+				break;
+	}
+	return s->found;
+}
+
+static __always_inline __u32 tf_sets_of_path(struct tf_slot *slot, struct path *path, __u32 wanted)
+{
+	return path ? tf_sets_of_dentry(slot, TF_READ_ADDRESS(path, mnt), TF_READ_ADDRESS(path, dentry), wanted) : 0;
+}
+
+/* The same for a text of `len` bytes at `offset` of the text area: its longest configured prefix. */
+__noinline int tf_sets_of_text(struct tf_slot *slot, __u32 offset, __u32 len)
+{
+	struct tf_prefix_key *key;
+	__u32 *bits;
+
+	if (!slot || offset > 2 * TF_PATH_CAP)
+		return 0;
+	slot = tf_own_slot(slot);
+	if (!slot)
+		return 0; /* for the verifier: it cannot be */
+	key = (struct tf_prefix_key *)(slot->data + TF_PATH_WALK - TF_SET_KEY);
+	if (bpf_probe_read_kernel(key->text, sizeof(key->text), slot->data + 184 + offset))
+		return 0;
+	if (len < sizeof(key->text)) {
+		key->text[len] = 0;
+		len++;
+	} else {
+		len = sizeof(key->text);
+	}
+	key->bits = len * 8;
+	bits = bpf_map_lookup_elem(&tf_prefixes, key);
+	return bits ? *bits : 0;
+}
+
+/* What monitor_paths and exclude_paths make of these bits. */
+static __always_inline bool tf_sets_want(__u32 bits)
+{
+	if (bits & (TF_S_EXCLUDE | TF_S_MONITOR))
+		return bits & TF_S_MONITOR;
+	return !(tf_consts.options & TF_O_MONITOR);
+}
+
+/* Whether a path that the kernel resolved is wanted. Costs nothing where no paths are configured. */
+static __always_inline bool tf_path_wanted(struct tf_slot *slot, struct path *path)
+{
+	return !(tf_consts.options & TF_O_PATH_SETS) || tf_sets_want(tf_sets_of_path(slot, path, TF_S_MONITOR | TF_S_EXCLUDE));
+}
+
+#endif

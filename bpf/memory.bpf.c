@@ -1,0 +1,393 @@
+// SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
+/* Memory running short: kills for want of it, threads that wait for it, pressure. And what processes do with it: faults, big mappings. */
+#include "tf_fault.bpf.h"
+#include "tf_stall.bpf.h"
+#include "tf_sys.bpf.h"
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+
+TF_KEEP_BTF(tf_memory)
+
+#define TF_VM_FAULT_MAJOR 4      /* linux/mm_types.h */
+#define TF_ENOMEM 12             /* uapi/asm-generic/errno-base.h */
+
+/* --- OOM kills --- */
+
+/* Resident pages: file, anonymous, shared; not those swapped out. The kernel's own message adds up the same counters. */
+static __always_inline __u64 tf_rss_pages(struct mm_struct *mm)
+{
+	__s64 file, anon, shared;
+
+	if (bpf_core_type_exists(struct mm_rss_stat)) {
+		struct mm_struct___v61 *old = (void *)mm;
+
+		file = BPF_CORE_READ(old, rss_stat.count[0].counter);
+		anon = BPF_CORE_READ(old, rss_stat.count[1].counter);
+		shared = BPF_CORE_READ(old, rss_stat.count[3].counter);
+	} else {
+		file = BPF_CORE_READ(mm, rss_stat[0].count);
+		anon = BPF_CORE_READ(mm, rss_stat[1].count);
+		shared = BPF_CORE_READ(mm, rss_stat[3].count);
+	}
+	return (file > 0 ? file : 0) + (anon > 0 ? anon : 0) + (shared > 0 ? shared : 0);
+}
+
+static __always_inline void tf_fill_victim(struct tf_memory *e, struct task_struct *victim)
+{
+	struct mem_cgroup *memcg = tf_memcg_of(victim);
+	__u16 ignored = 0;
+
+	e->victim_pid = victim->tgid;
+	e->victim_start_ns = victim->group_leader->start_boottime;
+	e->rss = tf_rss_pages(victim->mm) << TF_PAGE_SHIFT;
+	e->limit = tf_memcg_least(memcg);
+	e->object_id = tf_cgroup_id(victim, &ignored);
+	e->order = victim->signal->oom_score_adj;
+	tf_copy_comm(e->victim_comm, victim);
+}
+
+/* `victim` NULL: only its id is known. */
+static __always_inline void tf_emit_oom(struct task_struct *victim, __u32 victim_pid)
+{
+	struct task_struct *task = tf_current();
+	struct tf_memory *e;
+	struct tf_who who;
+	struct tf_gate g;
+	__u16 flags;
+
+	if (!tf_admit_task(&g, &who, task, &flags, TF_K_MEMORY_OOM_KILL))
+		return;
+	e = tf_reserve(&g, TF_K_MEMORY_OOM_KILL, struct tf_memory);
+	if (!e)
+		return;
+	tf_fill_gate(&g, &e->h, TF_K_MEMORY_OOM_KILL);
+	tf_fill_task(&e->h, &who, task, victim ? flags : flags | TF_F_PARTIAL);
+	tf_clear_memory(e);
+	e->victim_pid = victim_pid;
+	if (victim)
+		tf_fill_victim(e, victim);
+	tf_submit(&g, TF_K_MEMORY_OOM_KILL, e);
+}
+
+/* Hook: mark_victim, since 4.14, once per process killed for want of memory, while it still has it all. The subject is the task whose
+ * allocation found none. The arguments are (task, uid) since 6.8 and in many stable kernels. */
+SEC("tp_btf/mark_victim")
+int BPF_PROG(tf_memory_oom, struct task_struct *victim)
+{
+	if (victim)
+		tf_emit_oom(tf_plain_task(victim), 0);
+	return 0;
+}
+
+/* The same where the argument is the victim's thread id: the rest is known only if it killed itself, as most do. */
+SEC("tp_btf/mark_victim")
+int BPF_PROG(tf_memory_oom_old, int pid)
+{
+	struct task_struct *task = tf_current();
+
+	if (task->pid == pid)
+		tf_emit_oom(task, 0);
+	else
+		tf_emit_oom(NULL, pid);
+	return 0;
+}
+
+/* --- stalls (tf_stall.bpf.h) --- */
+
+/* Hook: mm_vmscan_direct_reclaim_begin and _end, since 2.6.37: a thread that needs a page frees some itself. The arguments are (order,
+ * gfp) until 6.18, (gfp, order, memcg) in 7.x. */
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int BPF_PROG(tf_memory_reclaim_old, int order, __u32 gfp)
+{
+	tf_note_stall(tf_begin_stall(TF_K_MEMORY_RECLAIM, TF_ST_RECLAIM), order, gfp);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_begin")
+int BPF_PROG(tf_memory_reclaim, __u32 gfp, int order)
+{
+	tf_note_stall(tf_begin_stall(TF_K_MEMORY_RECLAIM, TF_ST_RECLAIM), order, gfp);
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_direct_reclaim_end")
+int BPF_PROG(tf_memory_reclaimed, unsigned long nr_reclaimed)
+{
+	tf_end_stall(TF_K_MEMORY_RECLAIM, TF_ST_RECLAIM, (__u64)nr_reclaimed << TF_PAGE_SHIFT);
+	return 0;
+}
+
+/* Hook: mm_vmscan_memcg_reclaim_begin and _end, since 2.6.37: the same because a control group is full. Before 7.x the group is not
+ * among the arguments: it is looked for. */
+SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
+int BPF_PROG(tf_memory_limit_old, int order, __u32 gfp)
+{
+	struct tf_stall *s = tf_begin_stall(TF_K_MEMORY_LIMIT, TF_ST_LIMIT);
+
+	if (s) {
+		s->order = order;
+		s->gfp = gfp;
+		tf_find_limit(&s->limit, tf_current());
+	}
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_begin")
+int BPF_PROG(tf_memory_limit, __u32 gfp, int order, struct mem_cgroup *memcg)
+{
+	struct tf_stall *s = tf_begin_stall(TF_K_MEMORY_LIMIT, TF_ST_LIMIT);
+
+	if (s && memcg) {
+		s->order = order;
+		s->gfp = gfp;
+		s->limit.cgroup_id = tf_memcg_id(memcg);
+		s->limit.bytes = tf_memcg_max(memcg) << TF_PAGE_SHIFT;
+	}
+	return 0;
+}
+
+SEC("tp_btf/mm_vmscan_memcg_reclaim_end")
+int BPF_PROG(tf_memory_limited, unsigned long nr_reclaimed)
+{
+	tf_end_stall(TF_K_MEMORY_LIMIT, TF_ST_LIMIT, (__u64)nr_reclaimed << TF_PAGE_SHIFT);
+	return 0;
+}
+
+/* Hook: mm_compaction_begin and _end, since 3.14, per zone that is compacted, by a thread that waits for a large page (or asked for it).
+ * Arguments moved in 5.18: the beginning reads none, the end has two variants. */
+SEC("tp_btf/mm_compaction_begin")
+int tf_memory_compaction(void *ctx)
+{
+	tf_begin_stall(TF_K_MEMORY_COMPACTION, TF_ST_COMPACTION);
+	return 0;
+}
+
+SEC("tp_btf/mm_compaction_end")
+int BPF_PROG(tf_memory_compacted, struct compact_control *cc)
+{
+	struct tf_stall *s = tf_stall_of(tf_current(), TF_ST_COMPACTION);
+
+	if (s) {
+		s->order = BPF_CORE_READ(cc, order);
+		s->gfp = BPF_CORE_READ(cc, gfp_mask);
+	}
+	tf_end_stall(TF_K_MEMORY_COMPACTION, TF_ST_COMPACTION, 0);
+	return 0;
+}
+
+SEC("tp_btf/mm_compaction_end")
+int tf_memory_compacted_old(void *ctx)
+{
+	tf_end_stall(TF_K_MEMORY_COMPACTION, TF_ST_COMPACTION, 0);
+	return 0;
+}
+
+/* --- pressure --- */
+
+/* Run by user space when a threshold of /proc/pressure/memory (or a control group's memory.pressure) was passed. Nobody is the subject. */
+SEC("syscall")
+int tf_memory_pressure(struct tf_pressure_args *args)
+{
+	struct tf_who who = { .cgroup_id = args->cgroup_id };
+	const struct tf_subject nobody = { .cgroup_id = args->cgroup_id };
+	struct tf_memory *e;
+	struct tf_gate g;
+
+	if (!tf_admit(&g, &who, TF_K_MEMORY_PRESSURE))
+		return 0;
+	e = tf_reserve(&g, TF_K_MEMORY_PRESSURE, struct tf_memory);
+	if (!e)
+		return 0;
+	tf_fill_gate(&g, &e->h, TF_K_MEMORY_PRESSURE);
+	tf_fill_subject(&e->h, &nobody);
+	e->h.flags = tf_base_flags() | TF_F_NO_OWNER;
+	tf_clear_memory(e);
+	e->duration_ns = args->stalled_ns;
+	e->limit = args->threshold_ns;
+	e->object_id = args->cgroup_id;
+	tf_submit(&g, TF_K_MEMORY_PRESSURE, e);
+	return 0;
+}
+
+/* --- page faults --- */
+
+static __always_inline void tf_flush_stalls(struct task_struct *task)
+{
+	struct tf_stalls *stalls = bpf_task_storage_get(&tf_stalls, bpf_get_current_task_btf(), 0, 0);
+
+	if (!stalls)
+		return;
+	tf_flush_stall(task, stalls, TF_K_MEMORY_RECLAIM, TF_ST_RECLAIM);
+	tf_flush_stall(task, stalls, TF_K_MEMORY_LIMIT, TF_ST_LIMIT);
+	tf_flush_stall(task, stalls, TF_K_MEMORY_COMPACTION, TF_ST_COMPACTION);
+}
+
+/* Hook: sched_process_exit, once per thread: its stalls not yet sent; with the last of a process (argument since 6.16) its faults. */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(tf_memory_exit, struct task_struct *task, bool group_dead)
+{
+	if (!task)
+		return 0;
+	task = tf_plain_task(task);
+	tf_flush_stalls(task);
+	if (tf_enabled(TF_K_MEMORY_PAGE_FAULT) && group_dead)
+		tf_emit_faults(task);
+	return 0;
+}
+
+/* The same before 6.16, where several threads that end together can all look like the last (see tf_process_exit_old). */
+SEC("tp_btf/sched_process_exit")
+int BPF_PROG(tf_memory_exit_old, struct task_struct *task)
+{
+	struct tf_process_key key;
+	__u8 one = 1;
+
+	if (!task)
+		return 0;
+	task = tf_plain_task(task);
+	tf_flush_stalls(task);
+	if (!tf_enabled(TF_K_MEMORY_PAGE_FAULT) || task->signal->live.counter)
+		return 0;
+	tf_key_of(&key, task);
+	if (!bpf_map_update_elem(&tf_fault_done, &key, &one, BPF_NOEXIST))
+		tf_emit_faults(task);
+	return 0;
+}
+
+/* Hook: handle_mm_fault, every page fault of the machine. Only those that had to read a disk are asked about at the gate. Not the
+ * tracepoint exceptions:page_fault_user: it has no end, hence no time. */
+SEC("fentry/handle_mm_fault")
+int tf_memory_fault(void *ctx)
+{
+	__u64 *began = bpf_task_storage_get(&tf_fault_began, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
+
+	if (began)
+		*began = bpf_ktime_get_boot_ns();
+	return 0;
+}
+
+SEC("fexit/handle_mm_fault")
+int BPF_PROG(tf_memory_faulted, void *vma, unsigned long address, unsigned int how, void *regs, unsigned int ret)
+{
+	struct task_struct *task = tf_current();
+	struct tf_process_key key;
+	__u64 *began, *waited, took;
+	struct tf_who who;
+	struct tf_gate g;
+	__u16 flags;
+
+	if (!(ret & TF_VM_FAULT_MAJOR))
+		return 0;
+	tf_read_who(&who, task, &flags);
+	began = bpf_task_storage_get(&tf_fault_began, bpf_get_current_task_btf(), 0, 0);
+	if (!began || !*began || !tf_admit(&g, &who, TF_K_MEMORY_PAGE_FAULT))
+		return 0;
+	took = bpf_ktime_get_boot_ns() - *began;
+	tf_key_of(&key, task);
+	waited = bpf_map_lookup_elem(&tf_fault_ns, &key);
+	if (waited)
+		tf_add(waited, took);
+	tf_count(&g, waited || !bpf_map_update_elem(&tf_fault_ns, &key, &took, BPF_NOEXIST) ? TF_L_K_AGGREGATED : TF_L_K_MAP_FULL);
+	return 0;
+}
+
+/* --- mappings --- */
+
+enum { TF_NOTE_BREAK };                 /* tf_note.memory[]: the break before the call */
+
+struct tf_mapping {
+	__u64 address;
+	__u64 size;
+	__u32 prot;
+	__u32 flags;
+	__u32 kind;
+};
+
+/* What one of the calls did or tried: by its arguments, in registers, which no other thread can change. False: nothing of ours. */
+static __always_inline bool tf_read_mapping(struct tf_mapping *m, struct pt_regs *regs, long ret, __u32 nr)
+{
+	m->address = tf_sys_arg(regs, 0);
+	m->size = tf_sys_arg(regs, 1);
+	m->prot = m->flags = 0;
+	switch ((int)nr) {
+	case TF_NR_mmap:
+		m->kind = TF_K_MEMORY_MMAP;
+		m->prot = tf_sys_arg(regs, 2);
+		m->flags = tf_sys_arg(regs, 3);
+		break;
+	case TF_NR_mremap: /* a mapping that grows is as good as a new one */
+		if (tf_sys_arg(regs, 2) <= m->size)
+			return false;
+		m->kind = TF_K_MEMORY_MMAP;
+		m->size = tf_sys_arg(regs, 2);
+		break;
+	case TF_NR_munmap:
+		m->kind = TF_K_MEMORY_MUNMAP;
+		return true;
+	case TF_NR_mprotect:
+	case TF_NR_pkey_mprotect:
+		m->kind = TF_K_MEMORY_MPROTECT;
+		m->prot = tf_sys_arg(regs, 2);
+		return true;
+	default:
+		return false;
+	}
+	if (!tf_sys_errno(ret))
+		m->address = ret;
+	return true;
+}
+
+/* brk(2) answers with the break, also when it refuses to move it. Growth only: from the old break to the one asked for. */
+static __always_inline bool tf_read_brk(struct tf_mapping *m, struct pt_regs *regs, struct task_struct *task)
+{
+	const struct tf_note *note = tf_note_of(TF_NR_brk);
+	__u64 wanted = tf_sys_arg(regs, 0);
+
+	if (!note || wanted <= note->memory[TF_NOTE_BREAK])
+		return false;
+	m->kind = TF_K_MEMORY_BRK;
+	m->address = note->memory[TF_NOTE_BREAK];
+	m->size = wanted - m->address;
+	m->prot = m->flags = 0;
+	return true;
+}
+
+_Static_assert(TF_K_MEMORY_BRK == TF_K_MEMORY_MMAP + 3, "one range");
+
+TF_ON_ENTER(tf_memory_break, TF_SYS_MEMORY)
+{
+	note->memory[TF_NOTE_BREAK] = BPF_CORE_READ(tf_current(), mm, brk);
+}
+
+/* One program for all of these calls: the verifier checks it once. */
+TF_ON_EXIT(tf_memory_map, TF_SYS_MEMORY)
+{
+	struct task_struct *task = tf_current();
+	const bool is_brk = (int)nr == TF_NR_brk;
+	struct tf_mapping m;
+	struct tf_memory *e;
+	struct tf_who who;
+	struct tf_gate g;
+	__u16 flags;
+	__u32 kind;
+
+	if (is_brk ? !tf_read_brk(&m, regs, task) : !tf_read_mapping(&m, regs, ret, nr))
+		return;
+	kind = m.kind;
+	if (m.size < tf_consts.threshold_bytes || kind < TF_K_MEMORY_MMAP || kind > TF_K_MEMORY_BRK || !tf_enabled(kind))
+		return;
+	if (!tf_admit_task(&g, &who, task, &flags, kind))
+		return;
+	e = tf_reserve(&g, kind, struct tf_memory);
+	if (!e)
+		return;
+	tf_fill_gate(&g, &e->h, kind);
+	tf_fill_task(&e->h, &who, task, flags);
+	tf_clear_memory(e);
+	e->address = m.address;
+	e->size = m.size;
+	e->prot = m.prot;
+	e->map_flags = m.flags;
+	e->errno_ = is_brk ? (__u64)ret < m.address + m.size ? TF_ENOMEM : 0 : tf_sys_errno(ret);
+	tf_submit(&g, kind, e);
+}

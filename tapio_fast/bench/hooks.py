@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Case `hooks`: what our programs add to a system call, beside an empty program and a least possible emit on the same hook, in one run.
+
+Every variant is timed from outside: a C loop of system calls on one CPU, with and without what is attached, in slices of which the
+quickest counts: the others had a neighbour. Variants take turns; a figure is the median over the rounds of (variant - empty program),
+a ratio the median of (variant - empty) over the median of (least emit - empty).
+"""
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import statistics
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tapio_fast.bench._live import on_cpus, two_cpus, why_not
+from tapio_fast.bench._measure import Effort, expect, spread
+from tapio_fast.bench._rows import Row, not_measured
+
+if TYPE_CHECKING:
+    from tapio_fast._core._yard import Yard
+
+SLICES = 40
+CALLS = {"rename": 2_000, "getppid": 3_000, "open": 400}     # in a slice: about half a millisecond
+COMPONENTS = 8
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One thing to attach. base: the empty program's variant; unit: the least emit's; limit of the ratio to it."""
+
+    name: str
+    work: str
+    attach: Callable[[Yard, Path], contextlib.AbstractContextManager[Any]]
+    base: str = ""
+    unit: str = ""
+    limit: str = ""
+    note: str = ""
+
+
+@contextlib.contextmanager
+def _yard(yard: Yard, *programs: str) -> Iterator[None]:
+    for program in programs:
+        yard.attach(program)
+    try:
+        yield
+    finally:
+        yard.detach()
+
+
+def yardstick(*programs: str) -> Callable[[Yard, Path], contextlib.AbstractContextManager[Any]]:
+    """Attach yardstick programs."""
+    return lambda yard, _: _yard(yard, *programs)
+
+
+def collector(programs: dict[str, Any], *, trace_self: bool = True, **filter: Any) -> Callable[
+        [Yard, Path], contextlib.AbstractContextManager[Any]]:
+    """Attach what a configuration asks for; {root} in paths stands for the run's own directory."""
+    def attach(_: Yard, root: Path) -> contextlib.AbstractContextManager[Any]:
+        from tapio_fast.collector import Collector
+        from tapio_fast.config import Config
+        from tapio_fast.filtering import KernelFilter
+        from tapio_fast.sources import KernelSource
+
+        off = {d: {"enabled": False} for d in ("network", "process", "file", "memory", "security", "container")}
+        chosen = {d: {k: [str(p).format(root=root) for p in v] if isinstance(v, list) else v for k, v in keys.items()}
+                  for d, keys in programs.items()}
+        config = Config().replace(programs={**off, **chosen}, performance={"ring_buffer_size_mb": 64})
+        collector = Collector(config, source=KernelSource(trace_self=trace_self, snapshot=False))
+        collector.start()
+        collector.set_filter(KernelFilter(**filter))    # only now: what no filter wants at the start is not even attached
+        return contextlib.closing(collector)
+    return attach
+
+
+_RENAME = {"process": {"enabled": True, "events": ["rename"]}}
+_CALL = {"process": {"enabled": True, "events": ["capset"], "monitor_syscalls": ["getppid"]}}
+_OPEN = {"file": {"enabled": True, "events": ["open"], "exclude_paths": []}}
+_OUTSIDE = {"file": {"enabled": True, "events": ["open"], "exclude_paths": ["{root}"]}}
+
+VARIANTS = (
+    Variant("rename/nothing", "rename", yardstick()),
+    Variant("rename/empty", "rename", yardstick("tf_yard_rename_empty")),
+    Variant("rename/least emit", "rename", yardstick("tf_yard_rename_emit"), "rename/empty"),
+    Variant("rename/row", "rename", collector(_RENAME), "rename/empty", "rename/least emit", "<= 1.7", "process.rename, 200 bytes"),
+    Variant("rename/reject own process", "rename", collector(_RENAME, trace_self=False), "rename/empty", "rename/least emit", "<= 0.3",
+            "by compare"),
+    Variant("rename/reject kind", "rename", collector(_RENAME, kinds=["process.exec"]), "rename/empty", "rename/least emit", "<= 0.3",
+            "by bitmap"),
+    Variant("rename/reject pid", "rename", collector(_RENAME, pids=[1]), "rename/empty", "rename/least emit", "<= 0.7", "by hash"),
+    Variant("syscall/nothing", "getppid", yardstick()),
+    Variant("syscall/empty", "getppid", yardstick("tf_yard_exit_empty")),
+    Variant("syscall/least emit", "getppid", yardstick("tf_yard_exit_emit"), "syscall/empty"),
+    Variant("syscall/row", "getppid", collector(_CALL), "syscall/empty", "syscall/least emit", "<= 1.7", "syscall.call, 184 bytes"),
+    Variant("open/nothing", "open", yardstick()),
+    Variant("open/empty", "open", yardstick("tf_yard_exit_empty", "tf_yard_enter_empty")),
+    Variant("open/path", "open", collector(_OPEN), "open/empty", "syscall/least emit", "<= 12", f"file.open, {COMPONENTS} components"),
+    Variant("open/path reject", "open", collector(_OUTSIDE), "open/empty", "syscall/least emit", f"<= {COMPONENTS}",
+            f"exclude_paths at the {COMPONENTS}th level up: at most 1 a level"),
+)
+
+
+def _time(variant: Variant, yard: Yard, root: Path, path: bytes, cpu: int) -> float:
+    """ns per call. What it sends is checked: a program that is not there costs nothing. The collector's threads run on the other CPU."""
+    from tapio_fast._core import _yard as core
+
+    calls = CALLS[variant.work]
+    n = calls * SLICES
+    yard.reset()
+    before = yard.produced()
+    with variant.attach(yard, root) as attached:
+        with on_cpus({cpu}):
+            took = min(core.work(variant.work, calls, path) for _ in range(SLICES))
+        if attached is not None:
+            kinds = attached.stats().by_kind.values()
+            seen, sent = sum(k["seen"] for k in kinds), sum(k["submitted"] + k["k_ring_full"] for k in kinds)
+            expect("reject" in variant.name or sent >= n, f"{variant.name}: {sent} records of {n} calls")
+            expect("reject" not in variant.name or "own" in variant.name or seen >= n > sent, f"{variant.name}: {seen} seen, {sent} sent")
+    if "least" in variant.name:
+        expect(yard.produced() - before >= 128 * n, f"{variant.name} sent {(yard.produced() - before) // 128} records of {n} calls")
+    return took / calls
+
+
+def _row(variant: Variant, times: dict[str, list[float]]) -> Row:
+    if not variant.base:
+        return Row(f"hooks/{variant.name}", "ns/call", statistics.median(times[variant.name]), len(times[variant.name]),
+                   spread(times[variant.name]))
+    added = [a - b for a, b in zip(times[variant.name], times[variant.base], strict=True)]
+    row = Row(f"hooks/{variant.name}", "ns added", statistics.median(added), len(added), spread(added))
+    row.note = variant.note
+    if variant.unit:
+        base = next(v.base for v in VARIANTS if v.name == variant.unit)
+        unit = [a - b for a, b in zip(times[variant.unit], times[base], strict=True)]
+        row.ratio_to = f"hooks/{variant.unit}"
+        row.ratio = statistics.median(added) / statistics.median(unit)
+        row.judge(variant.limit, row.ratio)
+    return row
+
+
+def hooks(effort: Effort) -> list[Row]:
+    """Time every variant once a round."""
+    if why_not():
+        return [not_measured("hooks", "ns added", why_not(), "<= 1.7")]
+    from tapio_fast._core._yard import Yard
+
+    root = Path(tempfile.mkdtemp(prefix="tapio-hooks-"))
+    path = root.joinpath(*"abcdefghij"[:COMPONENTS - len(root.parts)], "file")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"x")
+    times: dict[str, list[float]] = {v.name: [] for v in VARIANTS}
+    yard = Yard()
+    cpu, others = two_cpus()
+    try:
+        with on_cpus(others):
+            for _ in range(effort.repeats):
+                for variant in VARIANTS:
+                    times[variant.name].append(_time(variant, yard, root, os.fsencode(path), cpu))
+    finally:
+        yard.close()
+        shutil.rmtree(root)
+    return [_row(v, times) for v in VARIANTS]

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which kinds a configuration asks for, and what the programs in the kernel need to know of it. Relies on `types` and `config`.
+
+Every domain has a default set; its `events` key replaces that set ("all": every one there is); the keys of the document
+(`track_exec`, `monitor_dns` ...) take their kinds out of either.
+"""
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+from tapio_fast.types import SUBTYPES, WITHOUT_PROGRAM, EventType
+
+if TYPE_CHECKING:
+    from tapio_fast.config import Config
+
+# domain -> subtypes collected unless its `events` key says otherwise
+DEFAULT_EVENTS: dict[str, tuple[str, ...]] = {
+    "process": ("exec", "exit", "fork", "signal", "rename"),
+    "network": ("connect", "accept", "close", "listen", "retransmit", "reset", "error", "flow", "dns", "dns_query"),
+    "file": ("open", "close", "read", "write", "create", "delete", "rename", "chmod", "chown", "mkdir", "rmdir", "link", "symlink",
+             "truncate", "xattr"),
+    "memory": ("oom_kill", "reclaim", "compaction", "pressure", "limit", "page_fault", "mmap", "munmap", "mprotect", "brk"),
+    "security": ("privilege_escalation", "ptrace", "module_load", "bpf", "mount", "namespace", "fileless_exec", "writable_code",
+                 "capability_denied", "access_denied", "sensitive_file", "raw_socket", "keyctl", "userfaultfd", "perf_event",
+                 "io_uring", "setuid_exec", "process_vm", "memfd", "io_uring_op"),
+    "container": ("create", "start", "stop", "destroy", "attach", "namespace", "escape", "empty"),
+}
+PATH_MONITOR, PATH_EXCLUDE, PATH_SENSITIVE, PATH_BESIDE = 1, 2, 4, 16     # enum tf_path_set
+OPTION_SINGLE_IO, OPTION_PATH_SETS, OPTION_MONITOR, OPTION_DURATIONS, OPTION_SINGLE_UDP = 1, 2, 4, 8, 16   # enum tf_option
+
+OPTION_WITHOUT = {"TCP": 1 << 16, "UDP": 1 << 17, "ICMP": 1 << 18}
+
+
+def event_names(domain: str) -> tuple[str, ...]:
+    """Return every subtype of a domain that a program can make, as `events` takes them."""
+    members = SUBTYPES[EventType[domain.upper()]]
+    return tuple(m.text for m in members if m.text not in WITHOUT_PROGRAM.get(domain, ()))
+
+
+def _switched_off(config: Config) -> set[str]:
+    """Return the kinds that a key of the document switches off."""
+    process, network, memory = config.programs.process, config.programs.network, config.programs.memory
+    off: set[str] = set()
+    for wanted, names in (
+            (process.track_exec, ("process.exec",)),
+            (process.track_fork_exit, ("process.fork", "process.exit")),
+            (network.track_connections and "TCP" in network.protocols, (
+                "network.connect", "network.accept", "network.close", "network.listen", "network.state", "network.retransmit",
+                "network.reset", "network.rtt")),
+            ("UDP" in network.protocols, ("network.flow", "network.send", "network.recv")),
+            (network.protocols, ("network.drop", "network.error", "network.bind")),     # of all protocols; each below
+            (network.monitor_dns, ("network.dns", "network.dns_query")),
+            (memory.track_oom, ("memory.oom_kill",)),
+            (memory.monitor_mmap, ("memory.mmap", "memory.munmap", "memory.mprotect", "memory.brk")),
+            (memory.track_page_faults, ("memory.page_fault",))):
+        if not wanted:
+            off.update(names)
+    if not config.programs.security.sensitive_paths:
+        off.add("security.sensitive_file")
+    return off
+
+
+def enabled_kinds(config: Config) -> set[str]:
+    """Return the kinds that a configuration enables, meta apart."""
+    if not config.enabled:
+        return set()
+    kinds: set[str] = set()
+    for domain, default in DEFAULT_EVENTS.items():
+        section = getattr(config.programs, domain)
+        if section.enabled:
+            events = section.events or default
+            kinds |= {f"{domain}.{name}" for name in (event_names(domain) if "all" in events else events)}
+    kinds -= _switched_off(config)
+    process = config.programs.process
+    if process.enabled and process.track_usage:
+        kinds.add("cpu.usage")
+    if process.enabled and process.monitor_syscalls:
+        kinds.add("syscall.call")
+    # what is added up needs the summary's kind and the single operations' kinds
+    if "network.flow" in kinds:
+        kinds |= {"network.send", "network.recv"}
+    return kinds
+
+
+# section of [programs] -> domains that its sampling_rate is for
+SAMPLED_WITH = {"process": ("process", "syscall", "cpu"), "network": ("network",), "file": ("file",)}
+
+
+def sampling_rates(config: Config, kinds: set[str]) -> dict[str, float]:
+    """Return kind -> share to keep, of those that are not whole. Critical kinds too: whoever sets a rate has said so."""
+    rates = {}
+    for section, domains in SAMPLED_WITH.items():
+        rate = getattr(config.programs, section).sampling_rate
+        if rate < 1.0:
+            rates.update({kind: rate for kind in kinds if kind.partition(".")[0] in domains})
+    return rates
+
+
+def kernel_options(config: Config) -> int:
+    """Return the bits of enum tf_option."""
+    programs = config.programs
+    bits = 0
+    if not programs.file.aggregate:
+        bits |= OPTION_SINGLE_IO
+    if programs.file.monitor_paths or programs.file.exclude_paths:
+        bits |= OPTION_PATH_SETS
+    if programs.file.monitor_paths:
+        bits |= OPTION_MONITOR
+    if programs.process.syscall_durations:
+        bits |= OPTION_DURATIONS
+    if not programs.network.aggregate:
+        bits |= OPTION_SINGLE_UDP
+    for name, bit in OPTION_WITHOUT.items():
+        if name not in programs.network.protocols:
+            bits |= bit
+    return bits
+
+
+def kernel_paths(config: Config) -> dict[str, int]:
+    """Return the directories and files that the kernel must know -> bits of enum tf_path_set, shortest path first."""
+    found: dict[str, int] = {}
+    file, security = config.programs.file, config.programs.security
+    for paths, bit in ((file.monitor_paths, PATH_MONITOR), (file.exclude_paths, PATH_EXCLUDE)):
+        for path in paths if file.enabled else ():
+            path = path.rstrip("/") or "/"
+            found[path] = found.get(path, 0) | bit
+    for path in security.sensitive_paths if "security.sensitive_file" in enabled_kinds(config) else ():
+        path = path.rstrip("/") or "/"
+        found[path] = found.get(path, 0) | PATH_SENSITIVE
+        found[os.path.dirname(path)] = found.get(os.path.dirname(path), 0) | PATH_BESIDE    # for what takes the place of the path
+    return dict(sorted(found.items(), key=lambda item: len(item[0])))

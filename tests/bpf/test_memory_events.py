@@ -1,0 +1,263 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Memory running short, each way in a control group of the test's own: OOM kill, limit, compaction, pressure, page faults.
+
+The truth is what the helper's children did and got (wait4, /proc), what the control group's files say, and the kernel's own messages.
+Direct reclaim of the whole machine is not forced here: its hooks are those of the limit with another name (same classes of tracepoint).
+"""
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import live_support as live
+import numpy as np
+import pytest
+
+import tapio_fast as tapio
+
+pytestmark = [pytest.mark.root, pytest.mark.live]
+
+HZ = os.sysconf("SC_CLK_TCK")
+MIB = 1 << 20
+PAGE = os.sysconf("SC_PAGESIZE")
+CGROUP_V1 = 1 << 6
+
+
+def config(*events: str, **memory: Any) -> tapio.Config:
+    """Only these events of the memory domain."""
+    return tapio.Config().replace(programs={
+        "process": {"enabled": False}, "network": {"enabled": False}, "memory": {"events": events, "track_page_faults": True, **memory}})
+
+
+def limited(name: str, size: int) -> Any:
+    """A control group of the memory controller with a limit."""
+    group = live.own_cgroup(name)
+    path = group.__enter__()
+    v1 = path / "memory.limit_in_bytes"
+    (v1 if v1.exists() else path / "memory.max").write_text(str(size))
+    return group, path
+
+
+@pytest.fixture
+def small_group(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A group of 32 MiB."""
+    group, path = limited(request.node.name[:40], 32 * MIB)
+    try:
+        yield path
+    finally:
+        group.__exit__(None, None, None)
+
+
+@pytest.fixture
+def big_file(tmp_path: Path) -> Path:
+    """64 MiB on disk."""
+    path = tmp_path / "big"
+    with open(path, "wb") as f:
+        for _ in range(64):
+            f.write(os.urandom(MIB))
+        os.fsync(f.fileno())
+    return path
+
+
+def subject(rows: np.ndarray, facts: dict[str, Any], comm: bytes, cgroup: tuple[int, bool]) -> None:
+    """Assert who every row is about, and that it happened in between."""
+    expected = {"pid": facts["pid"], "tid": facts["pid"], "ppid": facts["ppid"], "uid": 0, "gid": 0, "comm": comm,
+                "cgroup_id": cgroup[0], "flags": CGROUP_V1 if cgroup[1] else 0, "type": 5, "weight": 1.0}
+    for name, value in expected.items():
+        assert (rows[name] == value).all(), (name, value, rows[name])
+    assert (rows["start_ns"] // (1_000_000_000 // HZ) == facts["ticks"]).all()
+    assert (facts["before"] <= rows["ts_ns"]).all() and (rows["ts_ns"] <= facts["after"]).all()
+
+
+def zero_but(rows: np.ndarray, *used: str) -> None:
+    """Assert that a kind's own fields are 0 where it has nothing to say."""
+    own = ("size", "address", "duration_ns", "rss", "limit", "victim_start_ns", "object_id", "minor_faults", "victim_pid", "prot",
+           "map_flags", "errno", "order", "victim_comm")
+    for name in set(own) - set(used):
+        assert (rows[name] == (b"" if name == "victim_comm" else 0)).all(), (name, rows[name])
+
+
+def group_id(path: Path) -> tuple[int, bool]:
+    return path.stat().st_ino, (path / "memory.limit_in_bytes").exists()
+
+
+def cached(path: Path) -> int:
+    """Bytes of files that a group holds."""
+    found = re.search(r"^(?:total_cache|file) (\d+)$", (path / "memory.stat").read_text(), re.MULTILINE)
+    assert found
+    return int(found[1])
+
+
+def kernel_messages() -> str:
+    fd = os.open("/dev/kmsg", os.O_RDONLY | os.O_NONBLOCK)
+    found = []
+    try:
+        while True:
+            try:
+                found.append(os.read(fd, 8192).decode("utf-8", "replace"))
+            except BrokenPipeError:     # overwritten meanwhile
+                continue
+            except BlockingIOError:
+                return "".join(found)
+    finally:
+        os.close(fd)
+
+
+def test_oom_kill(small_group: Path) -> None:
+    """The taker triggers, the holder dies: the kernel's own message has the same figures."""
+    with live.Helper("memory.py") as helper, live.watching(helper, config=config("oom_kill")) as collector:
+        facts = helper.call("out_of_memory", group=str(small_group), held=20 * MIB, wanted=24 * MIB)
+        batch = live.everything(collector)
+        stats = live.adds_up(collector)
+    victim, taker = facts["victim"], facts["taker"]
+    assert (victim["status"], taker["status"]) == (signal.SIGKILL, 0)
+    rows, _ = live.of_kind(batch, "memory.oom_kill")
+    assert len(rows) == len(batch["memory"]) == 1
+    subject(rows, {**taker, **{k: facts[k] for k in ("before", "after")}}, b"tf_taker", group_id(small_group))
+    row = rows[0]
+    assert (row["victim_pid"], row["victim_comm"], row["order"], row["count"]) == (victim["pid"], b"tf_victim", 500, 1)
+    assert row["victim_start_ns"] // (1_000_000_000 // HZ) == victim["ticks"]
+    assert (row["object_id"], row["limit"]) == (group_id(small_group)[0], 32 * MIB)
+    said = re.findall(rf"Killed process {victim['pid']} \(tf_victim\).*?anon-rss:(\d+)kB, file-rss:(\d+)kB, shmem-rss:(\d+)kB",
+                      kernel_messages())
+    assert len(said) == 1
+    assert row["rss"] == sum(map(int, said[0])) * 1024
+    zero_but(rows, "rss", "limit", "victim_start_ns", "object_id", "victim_pid", "order", "victim_comm")
+    assert stats.by_kind["memory.oom_kill"]["seen"] == 1
+    assert batch.severity("memory").tolist() == [5]
+
+
+def test_limit(small_group: Path, big_file: Path) -> None:
+    """What a child read was reclaimed, but for what the group still holds: long stalls one by one, short ones added up."""
+    with live.Helper("memory.py") as helper, live.watching(helper, config=config("limit")) as collector:
+        facts = helper.call("cached_reads", groups=[str(small_group)], path=str(big_file), times=1)
+        facts["cached"] = cached(small_group)
+        batch = live.everything(collector)
+        stats = live.adds_up(collector)
+    rows, _ = live.of_kind(batch, "memory.limit")
+    assert len(rows) == len(batch["memory"]) > 0
+    subject(rows, facts, rows["comm"][0], group_id(small_group))
+    assert rows["comm"][0].startswith(b"python")
+    assert set(rows["object_id"].tolist()) == {group_id(small_group)[0]}
+    assert set(rows["limit"].tolist()) == {32 * MIB}
+    assert abs(int(rows["size"].sum()) - (64 * MIB - facts["cached"])) <= MIB      # lists of the CPUs hold some pages back
+    assert (rows["map_flags"] != 0).all() and (rows["order"] == 0).all()
+    assert (rows["duration_ns"] > 0).all()
+    assert rows["duration_ns"].sum() < facts["after"] - facts["before"]
+    zero_but(rows, "size", "duration_ns", "limit", "object_id", "map_flags")
+    cells = stats.by_kind["memory.limit"]
+    assert cells["submitted"] == len(rows)
+    # every stall is in a row; what was sent at the end of the thread passed the gate a second time
+    assert int(rows["count"].sum()) in (cells["seen"], cells["seen"] - 1)
+    assert cells["k_aggregated"] > 0
+    short = rows[rows["count"] > 1]
+    assert len(short) <= 2 + (facts["after"] - facts["before"]) // 100_000_000 + (rows["duration_ns"] >= 1_000_000).sum()
+
+
+def test_compaction() -> None:
+    """One stall a zone: the kernel's own count of zones with pages; order -1 is the kernel's for all orders."""
+    zones = len(re.findall(r"present\s+[1-9]", Path("/proc/zoneinfo").read_text()))
+    with live.Helper("memory.py") as helper, live.watching(helper, config=config("compaction")) as collector:
+        facts = helper.call("compact")
+        batch = live.everything(collector)
+        stats = live.adds_up(collector)
+    rows, _ = live.of_kind(batch, "memory.compaction")
+    assert len(rows) == len(batch["memory"]) > 0
+    subject(rows, facts, rows["comm"][0], live.cgroup_of())
+    assert 0 < rows["count"].sum() <= zones
+    assert (rows["order"] == -1).all() and (rows["map_flags"] != 0).all()
+    assert 0 < rows["duration_ns"].sum() < facts["after"] - facts["before"]
+    zero_but(rows, "duration_ns", "order", "map_flags")
+    assert stats.by_kind["memory.compaction"]["seen"] >= rows["count"].sum()
+
+
+def test_page_fault(big_file: Path) -> None:
+    """Four threads touch fresh pages, then the first one a file's: what wait4 says of the process."""
+    with live.Helper("memory.py") as helper, live.watching(helper, config=config("page_fault")) as collector:
+        facts = helper.call("faults", pages=500, threads=4, path=str(big_file))
+        batch = live.everything(collector)
+        stats = live.adds_up(collector)
+    rows, _ = live.of_kind(batch, "memory.page_fault")
+    rows = rows[rows["pid"] != helper.pid]
+    assert len(rows) == 1 and len(batch["memory"]) <= 2
+    subject(rows, facts, rows["comm"][0], live.cgroup_of())
+    assert facts["minor"] > 2000 and facts["major"] > 1000
+    # faults of the very end (tidying up after the hook) are the kernel's to count, not ours to see
+    assert facts["minor"] - 20 <= rows["minor_faults"][0] <= facts["minor"]
+    assert facts["major"] - 2 <= rows["count"][0] <= facts["major"]
+    zero_but(rows, "minor_faults", "duration_ns")
+    assert stats.by_kind["memory.page_fault"]["submitted"] == len(batch["memory"])
+
+
+def test_default_programs_are_rare_hooks_only() -> None:
+    """With nothing configured neither system calls nor faults are hooked."""
+    source = tapio.KernelSource(snapshot=False)
+    with tapio.Collector(source=source):
+        mine = {p["name"]: p["state"] for p in source.programs() if p["object"] == "memory"}
+        dispatch = {p["state"] for p in source.programs() if p["name"] in ("tf_sys_exit", "tf_sys_enter")}
+    assert dispatch == {"not_wanted"}
+    attached = {name for name, state in mine.items() if state == "attached"}
+    assert {name.removesuffix("_old") for name in attached - {"tf_memory_pressure"}} == {
+        "tf_memory_oom", "tf_memory_reclaim", "tf_memory_reclaimed", "tf_memory_limit", "tf_memory_limited", "tf_memory_compaction",
+        "tf_memory_compacted", "tf_memory_exit"}
+
+
+@pytest.fixture
+def measured_group(request: pytest.FixtureRequest) -> Iterator[Path]:
+    """A version 2 group, whose pressure the kernel measures apart."""
+    path = live._mounts()[""] / f"tapio_fast_test_{os.getpid()}_pressure"
+    path.mkdir()
+    try:
+        yield path
+    finally:
+        live.wait_for(lambda: not (path / "cgroup.procs").read_text(), 10)
+        path.rmdir()
+
+
+def stalled_us(path: Path) -> int:
+    return int((path / "memory.pressure").read_text().splitlines()[0].rpartition("total=")[2])
+
+
+def test_pressure(small_group: Path, measured_group: Path, big_file: Path) -> None:
+    """The group's own total before and after bounds what the record says; nobody is its subject."""
+    group = measured_group.stat().st_ino
+    with live.Helper("memory.py") as helper, live.watching(
+            helper, config=config("pressure", pressure_ms=1, pressure_path=str(measured_group / "memory.pressure")),
+            filter=tapio.KernelFilter(cgroups=[group])) as collector:
+        before = stalled_us(measured_group)
+        helper.send("cached_reads", groups=[str(small_group), str(measured_group)], path=str(big_file), times=60)
+        found = live.read_until(collector, lambda got: any(len(b["memory"]) for b in got))
+        facts = helper.result()
+        batch = tapio.RecordBatch.concat([*found, *live.drain(collector)])
+        stats = live.adds_up(collector)
+        after = stalled_us(measured_group)
+    rows, _ = live.of_kind(batch, "memory.pressure")
+    assert len(rows) == len(batch["memory"]) >= 1
+    assert (rows["pid"] == 0).all() and (rows["flags"] == 1 << 4).all() and (rows["comm"] == b"").all()
+    assert (rows["cgroup_id"] == group).all() and (rows["object_id"] == group).all()
+    assert (rows["limit"] == 1_000_000).all()
+    assert (rows["duration_ns"] >= 1_000_000).all()
+    assert rows["duration_ns"].sum() <= (after - before) * 1000
+    assert (rows["ts_ns"] >= facts["before"]).all()
+    zero_but(rows, "duration_ns", "limit", "object_id")
+    assert stats.by_kind["memory.pressure"]["seen"] == len(rows)
+
+
+def test_pressure_without_measurement_costs_only_its_program(tmp_path: Path) -> None:
+    source = tapio.KernelSource(snapshot=False)
+    with tapio.Collector(config("pressure", "oom_kill", pressure_path=str(tmp_path / "none")), source=source) as collector:
+        program = next(p for p in source.programs() if p["name"] == "tf_memory_pressure")
+        health = collector.health()
+    assert program["state"] == "missing_hook" and "measures no pressure" in program["reason"]
+    assert health.status == "degraded" and any("tf_memory_pressure" in line for line in health.advice)
+
+
+def test_pressure_threshold_that_the_kernel_refuses_is_explained() -> None:
+    source = tapio.KernelSource(snapshot=False)
+    with tapio.Collector(config("pressure", "oom_kill", pressure_ms=3000, pressure_window_ms=2000), source=source):
+        program = next(p for p in source.programs() if p["name"] == "tf_memory_pressure")
+    assert program["state"] == "attach_failed" and "pressure_window_ms" in program["reason"]

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The objects for kernels without fetch atomics (before 5.12): they contain none, they load here too, and they say of their records that the
+sequence is weak. Real old kernels: tests/vm."""
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+
+import live_support as live
+import numpy as np
+import pytest
+
+import tapio_fast as tapio
+from support import ROOT
+from tapio_fast import schema
+
+OBJECTS = sorted((ROOT / "build/bpf").glob("*.bpf.o"))
+OLD = [path for path in OBJECTS if path.name.endswith(".old.bpf.o")]
+ATOMIC = (0xDB, 0xC3)       # BPF_STX | BPF_ATOMIC, 64 and 32 bits
+FETCH = 1                   # in the immediate
+WEAK_SEQ = 0x20
+
+
+def instructions(path: Path) -> np.ndarray:
+    """Return opcode and immediate of every instruction in the executable sections of an object."""
+    data = path.read_bytes()
+    table, = struct.unpack_from("<Q", data, 40)
+    size, count = struct.unpack_from("<HH", data, 58)
+    parts = []
+    for i in range(count):
+        _, kind, flags, _, offset, length = struct.unpack_from("<IIQQQQ", data, table + i * size)
+        if kind == 1 and flags & 4:      # SHT_PROGBITS, SHF_EXECINSTR
+            parts.append(np.frombuffer(data, [("code", "u1"), ("regs", "u1"), ("off", "<i2"), ("imm", "<i4")], length // 8, offset))
+    return np.concatenate(parts)
+
+
+def fetching(path: Path) -> int:
+    code = instructions(path)
+    return int((np.isin(code["code"], ATOMIC) & (code["imm"] & FETCH != 0)).sum())
+
+
+@pytest.mark.parametrize("path", OLD, ids=lambda path: path.name)
+def test_the_old_variant_has_no_fetch_atomics(path: Path) -> None:
+    assert fetching(path) == 0
+
+
+def test_every_object_has_an_old_variant_and_the_new_ones_do_fetch() -> None:
+    new = [path for path in OBJECTS if path not in OLD]
+    assert [path.name.replace(".old.", ".") for path in OLD] == [path.name for path in new] and len(new) >= 6
+    assert [path.name for path in new if not fetching(path)] == ["yard.bpf.o"]        # yardsticks: no gate, nothing counted
+    assert any((instructions(path)["code"] == ATOMIC[0]).any() for path in OLD)     # they do add, atomically
+
+
+@pytest.mark.live
+def test_the_old_variant_loads_here_too() -> None:
+    from tapio_fast._core._kernel import KernelObject
+    from tapio_fast._core._log import Log
+
+    kinds = [kind.number for kind in schema.KINDS]
+    states = [{p["name"]: p["state"] for p in KernelObject(Log(), bulk_bytes=1 << 19, kinds=kinds, old=old).programs()} for old in (False, True)]
+    assert states[0] == states[1] and "loaded" in states[1].values()
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("old", [False, True], ids=["new", "old"])
+def test_its_records_say_that_their_sequence_is_weak(old: bool) -> None:
+    source = tapio.KernelSource(snapshot=False)
+    source._options["old"] = old
+    with live.Helper("processes.py") as helper, tapio.Collector(filter=tapio.KernelFilter(descendants_of=[helper.pid]), source=source) as collector:
+        collector.fileno()
+        fact = helper.call("child_output", exe="/bin/echo", argv=["echo", "x"])
+        batch = live.everything(collector).sorted()
+        live.adds_up(collector)
+    rows, _ = live.of_kind(batch, "process.exec")
+    assert rows["pid"].tolist() == [fact["pid"]]
+    assert bool(rows["flags"][0] & WEAK_SEQ) is old

@@ -1,0 +1,70 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Helper with a network namespace of its own, in which it and a process of its own send datagrams. See serve.py."""
+from __future__ import annotations
+
+import socket
+import time
+from typing import Any
+
+from serve import boot_ns, serve
+from sockets import LIMIT, enter_netns, errno_of, facts_of, process
+
+
+def udp_talk(host: str, connected: bool, sizes: list[int]) -> dict[str, Any]:
+    """Datagrams to a socket of this process, each answered with twice its size, sent by a child: who uses a socket owns its flow."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    a, b = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_DGRAM)
+    a.settimeout(LIMIT)
+    b.settimeout(LIMIT)
+    b.bind((host, 0))
+    peer = b.getsockname()[:2]
+    if connected:
+        a.connect(peer)
+
+    def work() -> dict[str, Any]:
+        facts: dict[str, Any] = {"before": boot_ns()}
+        for size in sizes:
+            a.send(bytes(size)) if connected else a.sendto(bytes(size), peer)
+            a.recv(1, socket.MSG_PEEK)
+            a.recv(1 << 16) if connected else a.recvfrom(1 << 16)
+        return {**facts, "after": boot_ns(), "sock": a.getsockname()[:2]}
+    child = process(work, "tf-udp", 1004, None)
+    for size in sizes:
+        data, source = b.recvfrom(1 << 16)
+        assert len(data) == size
+        b.sendto(bytes(2 * size), source)
+    facts = facts_of(*child)
+    closing = boot_ns()
+    a.close()
+    b.close()
+    return {"child": facts, "peer": peer, "closing": closing, "closed": boot_ns(), "source": source[:2]}
+
+
+def udp_long(seconds: float) -> dict[str, Any]:
+    """One socket that sends to itself for a while."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind(("127.0.0.1", 0))
+        s.connect(s.getsockname())
+        sent, end = 0, time.monotonic() + seconds
+        while time.monotonic() < end:
+            s.send(b"x" * 100)
+            s.recv(200)
+            sent += 1
+            time.sleep(0.05)
+    return {"sent": sent}
+
+
+def udp_refused(host: str) -> dict[str, Any]:
+    """A datagram for a port where nobody listens."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.bind((host, 0))
+        peer = s.getsockname()[:2]
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as s:
+        s.connect(tuple(peer))
+        s.send(bytes(77))
+        return {"sock": s.getsockname()[:2], "peer": peer, "errno": errno_of(lambda: s.recv(1))}
+
+
+if __name__ == "__main__":
+    enter_netns()
+    serve({f.__name__: f for f in (udp_talk, udp_long, udp_refused)})
