@@ -8,10 +8,11 @@ PY     := $(VENV)/bin/python
 STAMPS := build/stamps
 PYTEST := $(PY) -m pytest
 TESTS  ?=
+KERNELS ?= 6.1
 ARGS   ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help deps venv vendor build debug demo test test-long test-root bench lint annotate clean distclean sdist wheel
+.PHONY: help deps venv vendor build debug demo test test-long test-root test-vm bench lint annotate clean distclean sdist wheel
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -65,14 +66,17 @@ distclean: clean ## Remove .venv and the vendored sources too
 demo: build ## From nothing to a first look: set up, build, run the demo
 	@$(PY) -m tapio_fast.demo $(ARGS)
 
-test: build ## Run the tests (tier 1, under 25 minutes); TESTS= and ARGS= narrow it
-	@TAPIO_FAST_TIER=1 $(PYTEST) -m "not slow" $(ARGS) $(TESTS)
+test: build ## Run the tests (tier 1, under 25 minutes; not the virtual machines); TESTS= and ARGS= narrow it
+	@TAPIO_FAST_TIER=1 $(PYTEST) -m "not slow and not vm" $(ARGS) $(TESTS)
 
 test-long: build ## Run the tests with big inputs, and the slow ones
 	@TAPIO_FAST_TIER=2 $(PYTEST) $(ARGS) $(TESTS)
 
 test-root: build ## Run only the tests that need root or a live kernel
 	@$(PYTEST) -m "root or live" $(ARGS) $(TESTS)
+
+test-vm: build ## Run the live tests on other kernels in qemu; KERNELS="5.10 6.12 backport" chooses (6.1)
+	@TAPIO_FAST_VM_KERNELS="$(KERNELS)" TAPIO_FAST_VM_MINUTES=60 $(PYTEST) -m vm $(ARGS) tests/vm
 
 bench: build ## Run the benchmarks
 	@$(PY) -m tapio_fast.bench $(ARGS)

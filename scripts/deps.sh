@@ -23,6 +23,16 @@ need nm binutils
 need readelf binutils
 need ip iproute2
 need apt-get apt        # fetches the vendored sources
+need bpftrace bpftrace  # the live tests' independent witness
+need runc runc          # the containers of the tests
+need busybox busybox-static
+need capsh libcap2-bin
+need unshare util-linux
+need dpkg-deb dpkg      # tests/vm: unpacks kernels
+need mkfs.ext4 e2fsprogs
+case "$(uname -m)" in   # the machines of tests/vm
+x86_64) need qemu-system-x86_64 qemu-system-x86 ;;
+esac
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 [ -e /usr/include/linux/bpf.h ] || missing+=(linux-libc-dev)
 if [ -z "${python:-}" ]; then
