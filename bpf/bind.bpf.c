@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* bind(2): which address a socket was given, or was refused. A handler of sys_exit: the kernel has no tracepoint of its own for it. */
+#include "tf_fd.bpf.h"
 #include "tf_sock.bpf.h"
 #include "tf_sys.bpf.h"
 
@@ -16,16 +17,13 @@ struct tf_sockaddr {
 	__u32 scope;
 };
 
-/* The socket behind a descriptor of the calling process, or NULL. Read step by step: nothing holds the table for us. */
-static __always_inline struct sock *tf_sock_of_fd(struct task_struct *task, __u32 fd)
+/* The socket behind a descriptor of the calling process, or NULL. */
+static __always_inline struct sock *tf_sock_of_fd(struct task_struct *task, __s32 fd)
 {
-	struct fdtable *table = BPF_CORE_READ(task, files, fdt);
-	struct file **slots = BPF_CORE_READ(table, fd), *file = NULL;
+	struct file *file = tf_file_of(task, fd);
 	struct socket *socket;
 
-	if (fd >= BPF_CORE_READ(table, max_fds) || bpf_probe_read_kernel(&file, sizeof(file), slots + fd) || !file)
-		return NULL;
-	if ((BPF_CORE_READ(file, f_inode, i_mode) & S_IFMT) != S_IFSOCK)
+	if (!file || (tf_file_mode(file) & S_IFMT) != S_IFSOCK)
 		return NULL;
 	socket = BPF_CORE_READ(file, private_data);
 	return BPF_CORE_READ(socket, sk);
@@ -107,7 +105,7 @@ static __always_inline void tf_emit_bind(struct task_struct *task, struct sock *
 TF_ON_EXIT(tf_network_bind, TF_SYS_NETWORK)
 {
 	struct task_struct *task = tf_current();
-	struct sock *sk = tf_sock_of_fd(task, (__u32)tf_sys_arg(regs, 0));
+	struct sock *sk = tf_sock_of_fd(task, tf_sys_arg(regs, 0));
 	__u16 family = sk ? BPF_CORE_READ(sk, __sk_common.skc_family) : 0;
 	struct tf_sockaddr claimed = {};
 	__u32 len = (__u32)tf_sys_arg(regs, 2);

@@ -9,17 +9,26 @@ TF_KEEP_BTF(tf_container)
 
 #define TF_CGROUP_TRACE_LEN 1024 /* kernel/cgroup/cgroup-internal.h: TRACE_CGROUP_PATH_LEN */
 
-/* First processes of pid namespaces that have been forked and have not executed yet. */
 struct tf_init_key {
 	__u64 start_ns;
 	__u64 pid;
 };
+/* First processes of pid namespaces that have been forked and have not executed yet. Not one that pushes old entries out: everybody who may
+ * make user namespaces could push out somebody else's. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct tf_init_key);
+	__type(value, __u8);
+} tf_t_inits SEC(".maps");
+/* For tf_container_stop_old only: those whose end was reported, until they are pushed out. */
 struct {
 	__uint(type, BPF_MAP_TYPE_LRU_HASH);
 	__uint(max_entries, 4096);
 	__type(key, struct tf_init_key);
 	__type(value, __u8);
-} tf_inits SEC(".maps");
+} tf_stopped SEC(".maps");
 
 static __always_inline void tf_emit_cgroup(struct cgroup *cgrp, const char *path, struct task_struct *target, const __u32 kind)
 {
@@ -130,7 +139,8 @@ int BPF_PROG(tf_container_fork, struct task_struct *parent, struct task_struct *
 	if (tf_enabled(TF_K_CONTAINER_START) && child->pid == child->tgid && own && TF_READ(own, nr) == 1) {
 		key.pid = child->tgid;
 		key.start_ns = child->start_boottime;
-		bpf_map_update_elem(&tf_inits, &key, &one, BPF_ANY);
+		if (bpf_map_update_elem(&tf_t_inits, &key, &one, BPF_ANY))
+			tf_lose(TF_K_CONTAINER_START); /* nobody will know it at its exec */
 	}
 	if (!tf_enabled(TF_K_CONTAINER_NAMESPACE))
 		return 0;
@@ -147,7 +157,8 @@ int BPF_PROG(tf_container_fork, struct task_struct *parent, struct task_struct *
 /* Hook: sys_enter of unshare and setns: the namespaces before. */
 TF_ON_ENTER(tf_container_enter, TF_SYS_CONTAINER)
 {
-	tf_read_spaces((struct tf_spaces *)note->container, tf_current(), true);
+	if (note)
+		tf_read_spaces((struct tf_spaces *)note->container, tf_current(), true);
 }
 
 /* Hook: sys_exit of unshare and setns. The record has the namespaces that the process, and for pid and time its children, are in now. */
@@ -156,21 +167,23 @@ TF_ON_EXIT(tf_container_join, TF_SYS_CONTAINER)
 	struct task_struct *task = tf_current();
 	struct tf_note *note = tf_note_of(nr);
 	const bool setns = nr == TF_NR_setns;
-	struct tf_spaces before, after;
+	struct tf_spaces before = {}, after;
 	struct file *file = NULL;
-	__u32 changed;
+	__u32 changed = 0;
 
-	if (!note)
-		return; /* it began before we were attached: what it changed is not known */
-	before = *(struct tf_spaces *)note->container;
 	tf_read_spaces(&after, task, true);
-	changed = tf_spaces_changed(&before, &after);
+	if (note) {
+		before = *(struct tf_spaces *)note->container;
+		changed = tf_spaces_changed(&before, &after);
+	} else if (!ret) { /* no memory for a note, or it began before we were attached: what it changed is not known */
+		tf_lose(TF_K_CONTAINER_NAMESPACE);
+	}
 	if (setns)
-		file = tf_opened(task, tf_sys_arg(regs, 0));
+		file = tf_file_of(task, tf_sys_arg(regs, 0));
 	if (changed && tf_enabled(TF_K_CONTAINER_NAMESPACE))
 		tf_emit_task(task, &after, changed, setns ? TF_A_SETNS : TF_A_UNSHARE, setns ? tf_pidfd_pid((__u64)file) : 0,
 			     TF_K_CONTAINER_NAMESPACE);
-	if (setns && tf_enabled(TF_K_CONTAINER_ESCAPE))
+	if (setns && note && tf_enabled(TF_K_CONTAINER_ESCAPE))
 		tf_judge_setns(task, file, &before, tf_sys_arg(regs, 1), ret);
 }
 
@@ -188,9 +201,9 @@ int BPF_PROG(tf_container_start, struct task_struct *task, int old_pid, struct l
 		return 0;
 	key.pid = task->tgid;
 	key.start_ns = task->group_leader->start_boottime;
-	if (!bpf_map_lookup_elem(&tf_inits, &key))
+	if (!bpf_map_lookup_elem(&tf_t_inits, &key))
 		return 0;
-	bpf_map_delete_elem(&tf_inits, &key);
+	bpf_map_delete_elem(&tf_t_inits, &key);
 	tf_emit_task(task, NULL, 0, TF_A_NONE, key.pid, TF_K_CONTAINER_START);
 	return 0;
 }
@@ -210,12 +223,13 @@ static __always_inline void tf_emit_stop(struct task_struct *task)
 	struct tf_init_key key;
 
 	if (!(leader->flags & PF_FORKNOEXEC)) {
-		tf_emit_task(task, NULL, 0, TF_A_NONE, task->tgid, TF_K_CONTAINER_STOP);
+		if (tf_enabled(TF_K_CONTAINER_STOP))
+			tf_emit_task(task, NULL, 0, TF_A_NONE, task->tgid, TF_K_CONTAINER_STOP);
 		return;
 	}
 	key.pid = task->tgid;
 	key.start_ns = leader->start_boottime;
-	bpf_map_delete_elem(&tf_inits, &key);
+	bpf_map_delete_elem(&tf_t_inits, &key);
 }
 
 /* Hook: sched_process_exit, of the last thread of such a process: the kernel kills all others of the namespace with it. The argument is
@@ -243,9 +257,9 @@ int BPF_PROG(tf_container_stop_old, struct task_struct *task)
 	task = tf_plain_task(task);
 	if (task->signal->live.counter || !tf_is_init(task))
 		return 0;
-	key.pid = task->tgid | 1ull << 32; /* not the key of one that waits for its exec */
+	key.pid = task->tgid;
 	key.start_ns = task->group_leader->start_boottime;
-	if (!bpf_map_update_elem(&tf_inits, &key, &one, BPF_NOEXIST))
+	if (!bpf_map_update_elem(&tf_stopped, &key, &one, BPF_NOEXIST))
 		tf_emit_stop(task);
 	return 0;
 }
@@ -258,7 +272,7 @@ TF_ON_EXIT(tf_container_open, TF_SYS_CONTAINER)
 	if (!tf_in_container(task))
 		return;
 	if (ret >= 0)
-		tf_judge_file(task, tf_opened(task, ret));
+		tf_judge_file(task, tf_file_of(task, ret));
 	else
 		tf_judge_claim(task, regs, nr, ret);
 }
@@ -273,7 +287,7 @@ TF_ON_EXIT(tf_container_mount, TF_SYS_CONTAINER)
 	if (nr == TF_NR_mount)
 		tf_judge_mount(task, regs, ret);
 	else if (ret >= 0 && nr == TF_NR_fsmount)
-		tf_judge_tree(task, tf_opened(task, ret), false);
+		tf_judge_tree(task, tf_file_of(task, ret), false);
 	else if (ret >= 0 && tf_sys_arg(regs, 2) & 1) /* OPEN_TREE_CLONE */
-		tf_judge_tree(task, tf_opened(task, ret), true);
+		tf_judge_tree(task, tf_file_of(task, ret), true);
 }

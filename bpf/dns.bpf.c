@@ -23,21 +23,21 @@ struct tf_message {
 	__u32 netns;
 	__u16 id;
 	__u8  flags;
+	__u8  known;             /* bool: id and flags were read; the sender may have put a message in pages, where we do not look */
 };
 
 /* Reads a packet that may be DNS; `at` is its IP header, `end` the end of its linear part. Global: checked once. */
-__noinline int tf_read_message(__u64 at, __u64 end, struct tf_message *m)
+TF_GLOBAL int tf_read_message(__u64 at, __u64 end, struct tf_message *m)
 {
-	__u8 head[4];
+	__u8 head[4] = {};
 
 	if (!m || !tf_parse_packet(at, &m->p) || m->p.payload_len < TF_DNS_LEAST || !m->p.payload_at)
 		return 0;
 	if (m->p.dest_port != TF_DNS_PORT && m->p.source_port != TF_DNS_PORT)
 		return 0;
 	m->at = at + m->p.payload_at;
-	if (m->at + TF_DNS_LEAST > end || bpf_probe_read_kernel(head, sizeof(head), (void *)m->at))
-		return 0;
-	m->linear = end - m->at < m->p.payload_len ? end - m->at : m->p.payload_len;
+	m->linear = m->at > end ? 0 : end - m->at < m->p.payload_len ? end - m->at : m->p.payload_len;
+	m->known = m->linear >= sizeof(head) && !bpf_probe_read_kernel(head, sizeof(head), (void *)m->at);
 	m->id = head[0] << 8 | head[1];
 	m->flags = head[2];
 	return 1;
@@ -58,7 +58,8 @@ static __always_inline void tf_fill_key(struct tf_dns_key *key, const struct tf_
 }
 
 /* Sends a row with the message as its text. */
-static __always_inline void tf_emit_message(struct tf_gate *g, const struct tf_message *m, const struct tf_dns_asked *asked, const __u32 kind)
+static __always_inline void tf_emit_message(struct tf_gate *g, const struct tf_message *m, const struct tf_dns_asked *asked,
+					    const __u32 kind)
 {
 	const bool answer = kind == TF_K_NETWORK_DNS;
 	__u32 len = m->linear < TF_DNS_MAX ? m->linear : TF_DNS_MAX;
@@ -106,7 +107,7 @@ static __always_inline bool tf_forget(__u64 now)
 {
 	__u64 last = *(volatile __u64 *)&tf_forgot_ns, before = now - TF_DNS_FORGET;
 
-	if (!bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_for_each_map_elem)) /* 5.13 */
+	if (!tf_has_helper(for_each_map_elem)) /* 5.13 */
 		return false;
 	if (now - last < 1000000000ull || !tf_swap_if(&tf_forgot_ns, last, now))
 		return false;
@@ -122,13 +123,24 @@ static __always_inline void tf_note_asker(struct tf_dns_asked *asked, struct soc
 	struct tf_owner *owner = bpf_sk_storage_get(&tf_owners, sk, 0, 0);
 	struct task_struct *task = tf_current();
 
-	if (owner && owner->subject.pid && owner->subject.pid != task->tgid) {
+	if (owner && owner->subject.pid && owner->subject.pid != TF_GO(task, tgid)) {
 		asked->owner.subject = owner->subject;
 		asked->owner.followed = owner->followed;
-	} else if (task->tgid && !(task->flags & PF_KTHREAD)) {
+	} else if (TF_GO(task, tgid) && !(TF_GO(task, flags) & PF_KTHREAD)) {
 		tf_read_subject(&asked->owner.subject, task);
 		tf_note_followed(&asked->owner);
 	}
+}
+
+/* An answer that nobody will know. */
+static __always_inline void tf_lose_answer(const struct tf_dns_asked *asked)
+{
+	struct tf_who who;
+	struct tf_gate g;
+
+	tf_read_owner(&who, &asked->owner);
+	if (tf_enabled(TF_K_NETWORK_DNS) && tf_admit(&g, &who, TF_K_NETWORK_DNS))
+		tf_count(&g, TF_L_K_MAP_FULL);
 }
 
 /* Remembers a query. False: it was the same packet again, on another device. */
@@ -136,20 +148,16 @@ static __always_inline bool tf_remember(const struct tf_message *m, const struct
 {
 	struct tf_dns_asked *before;
 	struct tf_dns_key key = {};
-	struct tf_who who;
-	struct tf_gate g;
 
 	tf_fill_key(&key, m, false);
 	before = bpf_map_lookup_elem(&tf_dns, &key);
-	if (before && before->skb == asked->skb && asked->ts_ns - before->ts_ns < TF_DNS_SAME)
+	if (before && before->skb == asked->skb && before->dev != asked->dev && asked->ts_ns - before->ts_ns < TF_DNS_SAME)
 		return false;
 	if (!bpf_map_update_elem(&tf_dns, &key, asked, BPF_ANY))
 		return true;
 	if (tf_forget(asked->ts_ns) && !bpf_map_update_elem(&tf_dns, &key, asked, BPF_ANY))
 		return true;
-	tf_read_owner(&who, &asked->owner);
-	if (tf_enabled(TF_K_NETWORK_DNS) && tf_admit(&g, &who, TF_K_NETWORK_DNS))
-		tf_count(&g, TF_L_K_MAP_FULL); /* the answer, which nobody will know */
+	tf_lose_answer(asked);
 	return true;
 }
 
@@ -182,7 +190,12 @@ static __always_inline void tf_handle_query(struct sk_buff *skb, struct sock *sk
 	asked.ts_ns = bpf_ktime_get_boot_ns();
 	asked.cookie = tf_cookie(sk);
 	bpf_probe_read_kernel(&asked.skb, sizeof(asked.skb), &skb);
-	if (!tf_remember(&m, &asked) || !tf_enabled(TF_K_NETWORK_DNS_QUERY))
+	bpf_core_read(&asked.dev, sizeof(asked.dev), &skb->dev);
+	if (!m.known)
+		tf_lose_answer(&asked);
+	else if (!tf_remember(&m, &asked))
+		return;
+	if (!tf_enabled(TF_K_NETWORK_DNS_QUERY))
 		return;
 	tf_read_owner(&who, &asked.owner);
 	if (!tf_admit(&g, &who, TF_K_NETWORK_DNS_QUERY))
@@ -199,7 +212,7 @@ static __always_inline void tf_handle_answer(struct sk_buff *skb, __u64 at)
 	struct tf_who who;
 	struct tf_gate g;
 
-	if (!tf_read_message(at, tf_linear_end(skb), &m) || m.p.source_port != TF_DNS_PORT || !(m.flags & TF_QR))
+	if (!tf_read_message(at, tf_linear_end(skb), &m) || !m.known || m.p.source_port != TF_DNS_PORT || !(m.flags & TF_QR))
 		return;
 	m.netns = tf_skb_netns(skb);
 	if (!tf_wanted_netns(m.netns))

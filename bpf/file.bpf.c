@@ -15,6 +15,11 @@ TF_KEEP_BTF(tf_file)
 #define TF_AT_REMOVEDIR 0x200
 #define TF_XATTR_REMOVED 0x80000000u /* ours, in file_flags: the attribute was removed */
 #define TF_UNCHANGED 0xffffffffu
+#define TF_I386_LCHOWN 16          /* calls with 16-bit ids; arch/x86/entry/syscalls/syscall_32.tbl */
+#define TF_I386_FCHOWN 95
+#define TF_I386_CHOWN 182
+#define TF_I386_TRUNCATE 92        /* ... and with a size of 32 bits */
+#define TF_I386_FTRUNCATE 93
 
 /* Hooks of the middle of a call. First in the object: a kernel that refuses them does so before the big programs cost a load. Since
  * CONFIG_SECURITY_PATH exists (2.6.29); a few per call. Not do_unlinkat and its like: they are gone in 7.x. */
@@ -37,12 +42,8 @@ struct {
 	__array(values, int(void *));
 } tf_finish SEC(".maps") = { .values = { (void *)&tf_file_finish } };
 
-static __always_inline struct tf_op *tf_op_begin(const __u32 kind, long ret, __u32 nr)
+static __always_inline void tf_op_begin(struct tf_op *op, const __u32 kind, long ret, __u32 nr)
 {
-	struct tf_op *op = bpf_task_storage_get(&tf_ops, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-
-	if (!op)
-		return NULL; /* no memory */
 	__builtin_memset(op, 0, sizeof(*op));
 	op->kind = kind;
 	op->nr = nr;
@@ -50,19 +51,42 @@ static __always_inline struct tf_op *tf_op_begin(const __u32 kind, long ret, __u
 	op->fd = -1;
 	op->errno_ = tf_sys_errno(ret);
 	op->uid = op->gid = TF_UNCHANGED;
-	return op;
 }
 
-/* A handler: `static bool NAME(op, regs, ret, nr)` follows the macro, as the body. True: the row is to be made. */
-#define TF_ON_PATH(name, kind) \
+/* An operation that there was no memory to describe. */
+__noinline int tf_lose_op(__u32 kind)
+{
+	struct task_struct *task = tf_current();
+	struct tf_who who;
+	struct tf_gate g;
+	__u16 flags;
+
+	if (kind < TF_K_FILE_OPEN || kind > TF_K_FILE_XATTR)
+		return 0;
+	if (tf_admit_task(&g, &who, task, &flags, kind))
+		tf_count(&g, TF_L_K_MAP_FULL);
+	return 0;
+}
+
+/* A handler: `static bool NAME(op, regs, ret, nr)` follows the macro, as the body. True: the row is to be made; where there is no memory
+ * for that it is asked on the stack, for the kind that is lost. */
+#define TF_ON_PATH(name, k) \
 	static __always_inline bool name##_body(struct tf_op *op, struct pt_regs *regs, long ret, __u32 nr); \
 	SEC("tp_btf/sys_exit") int name(__u64 *ctx) \
 	{ \
 		struct pt_regs *regs = (struct pt_regs *)ctx[0]; \
+		const long ret = (long)*(volatile __u64 *)&ctx[1]; /* at once: a pointer into ctx that clang keeps is refused */ \
 		__u32 nr = tf_sys_nr(regs); \
-		struct tf_op *op = tf_op_begin(kind, (long)ctx[1], nr); \
-		if (op && name##_body(op, regs, (long)ctx[1], nr)) \
-			bpf_tail_call(ctx, &tf_finish, 0); \
+		struct tf_op *op = bpf_task_storage_get(&tf_ops, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE), lost; \
+		if (op) { \
+			tf_op_begin(op, k, ret, nr); \
+			if (name##_body(op, regs, ret, nr)) \
+				bpf_tail_call(ctx, &tf_finish, 0); \
+		} else { \
+			tf_op_begin(&lost, k, ret, nr); \
+			if (name##_body(&lost, regs, ret, nr)) \
+				tf_lose_op(lost.kind); \
+		} \
 		tf_sys_go(ctx, &tf_exit_progs, nr, tf_sys_wanted(nr), 0, TF_SYS_FILE + 1); \
 		return 0; \
 	} \
@@ -253,6 +277,7 @@ TF_ON_PATH(tf_file_chmod, TF_K_FILE_CHMOD)
 TF_ON_PATH(tf_file_chown, TF_K_FILE_CHOWN)
 {
 	const bool at = nr == TF_NR_fchownat;
+	const __u32 compat = tf_compat_nr(regs);
 
 	if (nr == TF_NR_fchown)
 		tf_op_on_fd(op, regs);
@@ -262,6 +287,10 @@ TF_ON_PATH(tf_file_chown, TF_K_FILE_CHOWN)
 		op->path = tf_sys_arg(regs, 0);
 	op->uid = at ? tf_sys_arg(regs, 2) : tf_sys_arg(regs, 1);
 	op->gid = at ? tf_sys_arg(regs, 3) : tf_sys_arg(regs, 2);
+	if (compat == TF_I386_LCHOWN || compat == TF_I386_FCHOWN || compat == TF_I386_CHOWN) {
+		op->uid = (__u16)op->uid == 0xffff ? TF_UNCHANGED : (__u16)op->uid;
+		op->gid = (__u16)op->gid == 0xffff ? TF_UNCHANGED : (__u16)op->gid;
+	}
 	op->file_flags = at ? tf_sys_arg(regs, 4) : 0;
 	return true;
 }
@@ -272,7 +301,10 @@ TF_ON_PATH(tf_file_truncate, TF_K_FILE_TRUNCATE)
 		tf_op_on_fd(op, regs);
 	else
 		op->path = tf_sys_arg(regs, 0);
-	op->size = tf_sys_arg(regs, 1);
+	if (tf_compat_nr(regs) == TF_I386_TRUNCATE || tf_compat_nr(regs) == TF_I386_FTRUNCATE)
+		op->size = (__s32)tf_sys_arg(regs, 1); /* the short forms */
+	else
+		op->size = tf_sys_wide(regs, 1);
 	return true;
 }
 

@@ -9,13 +9,31 @@ TF_KEEP_BTF(tf_file)
 
 #define TF_CLOSE_RANGE_CLOEXEC 4u /* uapi/linux/close_range.h: only marks them */
 #define TF_CLOSE_RANGE_KNOWN 6u
+#define TF_I386_SENDFILE 187      /* its position has 32 bits */
+
+/* Something was read or written, by a descriptor that another thread has closed meanwhile: of what file is not known any more. */
+__noinline int tf_lose_io(__u32 kind)
+{
+	struct task_struct *task = tf_current();
+	struct tf_who who;
+	struct tf_gate g;
+	__u16 flags;
+
+	if (kind < TF_K_FILE_READ || kind > TF_K_FILE_WRITE)
+		return 0;
+	if (tf_admit_task(&g, &who, task, &flags, kind))
+		tf_count(&g, TF_L_K_FAULT);
+	return 0;
+}
 
 /* One side of a call: `bytes` moved by descriptor fd in this direction. `at`: the position it was told to begin at, or -1: the file's own,
  * which by now stands where the operation ended. */
-__noinline int tf_io_side(struct tf_io *io, __s32 fd, __s64 ret, __s64 at)
+TF_GLOBAL int tf_io_side(struct tf_io *io, __s32 fd, __s64 ret, __s64 at)
 {
 	struct file *file = tf_file_of(tf_current(), fd);
 
+	if (io && !file && ret > 0)
+		return tf_lose_io(io->kind);
 	if (!io || !file || (tf_file_mode(file) & TF_S_IFMT) != TF_S_IFREG || !tf_has_name(file))
 		return 0;
 	io->file = (__u64)file;
@@ -24,18 +42,22 @@ __noinline int tf_io_side(struct tf_io *io, __s32 fd, __s64 ret, __s64 at)
 	io->bytes = ret > 0 ? ret : 0;
 	io->begin = at >= 0 ? (__u64)at : TF_READ(file, f_pos) - io->bytes;
 	if (!(tf_consts.options & TF_O_SINGLE_IO))
-		tf_flush(tf_current()->tgid, fd, io->file); /* of a file that was here before, closed unseen */
+		tf_flush(TF_GO(tf_current(), tgid), fd, io->file); /* of a file that was here before, closed unseen */
 	return tf_io_op(io);
 }
 
 /* Where content is taken from: the buffer, or the first one of a vector. */
 static __always_inline void tf_io_buffer(struct tf_io *io, __u64 at, long ret, bool vector)
 {
-	__u64 first[2] = {}; /* struct iovec: base, length */
+	__u64 first[2] = {}; /* struct iovec: base, length; of 32 bits each in the 32-bit interface */
 
 	io->buffer = at;
 	io->buffer_len = ret;
-	if (vector && !bpf_probe_read_user(first, sizeof(first), (void *)at)) {
+	if (vector && !bpf_probe_read_user(first, tf_is_compat() ? 8 : 16, (void *)at)) {
+		if (tf_is_compat()) {
+			first[1] = first[0] >> 32;
+			first[0] = (__u32)first[0];
+		}
 		io->buffer = first[0];
 		io->buffer_len = first[1];
 	}
@@ -61,15 +83,15 @@ static __always_inline void tf_io_plain(struct pt_regs *regs, long ret, const bo
 	tf_io_begin(&io, write ? TF_K_FILE_WRITE : TF_K_FILE_READ, nr);
 	if (tf_consts.content_max && tf_consts.options & TF_O_SINGLE_IO && ret > 0)
 		tf_io_buffer(&io, tf_sys_arg(regs, 1), ret, vector);
-	tf_io_side(&io, tf_sys_arg(regs, 0), ret, positioned ? (__s64)tf_sys_arg(regs, 3) : -1);
+	tf_io_side(&io, tf_sys_arg(regs, 0), ret, positioned ? (__s64)tf_sys_wide(regs, 3) : -1);
 }
 
 /* Where a call that takes a pointer to its position began: the kernel has added what it moved. -1: the file's own, or not to be read. */
-static __always_inline __s64 tf_io_position(struct tf_io *io, __u64 pointer, long ret)
+static __always_inline __s64 tf_io_position(struct tf_io *io, __u64 pointer, long ret, bool small)
 {
 	__s64 at = 0;
 
-	if (!pointer || bpf_probe_read_user(&at, sizeof(at), (void *)pointer))
+	if (!pointer || bpf_probe_read_user(&at, small ? 4 : 8, (void *)pointer))
 		return -1;
 	io->flags |= TF_F_USER_CLAIMED;
 	return at - (ret > 0 ? ret : 0);
@@ -79,18 +101,18 @@ static __always_inline __s64 tf_io_position(struct tf_io *io, __u64 pointer, lon
  * end that is a regular file has an operation. */
 static __always_inline void tf_io_move(struct pt_regs *regs, long ret, __u32 nr)
 {
-	const bool sendfile = nr == TF_NR_sendfile;
+	const bool sendfile = nr == TF_NR_sendfile, small = tf_compat_nr(regs) == TF_I386_SENDFILE;
 	struct tf_io io;
 
 	if (tf_enabled(TF_K_FILE_READ)) {
 		tf_io_begin(&io, TF_K_FILE_READ, nr);
 		tf_io_side(&io, sendfile ? tf_sys_arg(regs, 1) : tf_sys_arg(regs, 0), ret,
-			   tf_io_position(&io, sendfile ? tf_sys_arg(regs, 2) : tf_sys_arg(regs, 1), ret));
+			   tf_io_position(&io, sendfile ? tf_sys_arg(regs, 2) : tf_sys_arg(regs, 1), ret, small));
 	}
 	if (tf_enabled(TF_K_FILE_WRITE)) {
 		tf_io_begin(&io, TF_K_FILE_WRITE, nr);
 		tf_io_side(&io, sendfile ? tf_sys_arg(regs, 0) : tf_sys_arg(regs, 2), ret,
-			   sendfile ? -1 : tf_io_position(&io, tf_sys_arg(regs, 3), ret));
+			   sendfile ? -1 : tf_io_position(&io, tf_sys_arg(regs, 3), ret, false));
 	}
 }
 
@@ -120,26 +142,17 @@ struct tf_closing {
 	__u32 _pad0;
 	char path[TF_KEPT_PATH];
 };
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct tf_closing);
-} tf_closings SEC(".maps");
+TF_TASK_STORE(tf_closings, struct tf_closing);
 
 /* Whether the rules in force let this process's records pass: else its paths need not be read. Nothing is counted. */
 static __always_inline bool tf_may_pass(struct task_struct *task)
 {
-	struct tf_settings *settings;
-	struct tf_rule_slot *rules;
+	__u32 slot = tf_read_once(tf_settings.gen) & (TF_RULE_SLOTS - 1);
+	const struct tf_rule_slot *rules = tf_rules_of(slot);
 	struct tf_who who;
-	__u32 zero = 0, slot;
 	__u16 flags;
 
-	settings = bpf_map_lookup_elem(&tf_settings, &zero);
-	slot = settings ? *(volatile __u32 *)&settings->gen & (TF_RULE_SLOTS - 1) : 0;
-	rules = bpf_map_lookup_elem(&tf_rules, &slot);
-	if (!rules || !(rules->kind_mask[TF_K_FILE_CLOSE / 64] & 1ull << TF_K_FILE_CLOSE % 64))
+	if (!(rules->kind_mask[TF_K_FILE_CLOSE / 64] & 1ull << TF_K_FILE_CLOSE % 64))
 		return false;
 	tf_read_who(&who, task, &flags);
 	if (tf_consts.self_tgid && who.pid == tf_consts.self_tgid)
@@ -147,7 +160,17 @@ static __always_inline bool tf_may_pass(struct task_struct *task)
 	return !rules->flags || tf_rules_allow(slot, who.pid, who.start_ns, who.cgroup_id, 0);
 }
 
-/* Notes what descriptor fd is, at the entry of a call that closes it. False: not a file with a name. */
+/* A close that there was no memory to note. */
+__noinline int tf_lose_close(__s32 fd)
+{
+	struct file *file = tf_file_of(tf_current(), fd);
+
+	if (file && tf_has_name(file))
+		tf_lose(TF_K_FILE_CLOSE);
+	return 0;
+}
+
+/* Notes what descriptor fd is, at the entry of a call that closes it. False: not a file with a name, or (counted) no memory. */
 __noinline int tf_note_closing(__s32 fd, __u64 call_ns)
 {
 	struct task_struct *task = tf_current();
@@ -161,7 +184,7 @@ __noinline int tf_note_closing(__s32 fd, __u64 call_ns)
 		return 0;
 	c = bpf_task_storage_get(&tf_closings, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (!c)
-		return 0;
+		return tf_lose_close(fd);
 	node = TF_READ(file, f_inode);
 	tf_read_inode(file, &c->inode, &c->device);
 	c->size = node ? TF_READ(node, i_size) : 0;
@@ -195,7 +218,6 @@ __noinline int tf_send_close(__s32 fd, __u64 call_ns, __u64 duration_ns, __s32 e
 	struct tf_file *e;
 	struct tf_who who;
 	struct tf_gate g;
-	__u32 len;
 	__u16 flags;
 
 	if (!c || !call_ns || c->call_ns != call_ns)
@@ -208,10 +230,7 @@ __noinline int tf_send_close(__s32 fd, __u64 call_ns, __u64 duration_ns, __s32 e
 	slot = tf_claim(&g);
 	if (!slot)
 		return 0;
-	e = (struct tf_file *)slot->data;
-	tf_fill_gate(&g, &e->h, TF_K_FILE_CLOSE);
-	tf_fill_task(&e->h, &who, task, flags | c->flags);
-	__builtin_memset(&e->inode, 0, sizeof(*e) - sizeof(e->h));
+	e = tf_begin_file(&g, slot, &who, flags | c->flags, TF_K_FILE_CLOSE);
 	e->inode = c->inode;
 	e->device = c->device;
 	e->size = c->size;
@@ -219,17 +238,8 @@ __noinline int tf_send_close(__s32 fd, __u64 call_ns, __u64 duration_ns, __s32 e
 	e->file_flags = c->file_flags;
 	e->duration_ns = duration_ns;
 	e->fd = fd;
-	e->count = 1;
 	e->errno_ = errno_;
-	e->new_uid = e->new_gid = 0xffffffff;
-	e->path.full_len = c->full_len;
-	len = c->len;
-	if (len > TF_KEPT_PATH)
-		len = 0;
-	tf_unknown(len);
-	if (len && !bpf_probe_read_kernel(slot->data + sizeof(*e), len, c->path))
-		e->path.len = len;
-	e->new_path.offset = e->data.offset = e->path.len;
+	tf_put_kept(slot, e, c->path, c->len, c->full_len);
 	tf_output(&g, TF_K_FILE_CLOSE, slot, sizeof(*e) + e->path.len);
 	return 0;
 }
@@ -239,11 +249,16 @@ struct tf_close_range {
 	__u32 first;
 };
 
+__noinline int tf_close_one(__s32 fd, __u64 call_ns)
+{
+	if (tf_note_closing(fd, call_ns))
+		tf_send_close(fd, call_ns, 0, 0);
+	return 0;
+}
+
 static long tf_close_step(__u32 step, struct tf_close_range *r)
 {
-	if (tf_note_closing(r->first + step, r->call_ns))
-		tf_send_close(r->first + step, r->call_ns, 0, 0);
-	return 0;
+	return tf_close_one(r->first + step, r->call_ns);
 }
 
 #define TF_CLOSE_OLD 64 /* descriptors looked at where there is no bpf_loop (before 5.17) */
@@ -262,12 +277,12 @@ static __always_inline void tf_close_range(struct task_struct *task, __u32 first
 		last = top - 1;
 	if (last - first >= TF_FD_MOST)
 		last = first + TF_FD_MOST - 1;
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+	if (tf_has_helper(loop)) {
 		bpf_loop(last - first + 1, tf_close_step, &r, 0);
 		return;
 	}
 	for (__u32 step = 0; step < TF_CLOSE_OLD && step <= last - first; step++)
-		tf_close_step(step, &r);
+		tf_close_one(first + step, call_ns);
 }
 
 /* Entry of close, dup2, dup3 (which close what the new number had) and close_range. */
@@ -276,7 +291,7 @@ TF_ON_ENTER(tf_file_closing, TF_SYS_FILE)
 	__s32 fd = tf_sys_arg(regs, 0);
 
 	if (nr == TF_NR_close_range) {
-		tf_close_range(tf_current(), fd, tf_sys_arg(regs, 1), tf_sys_arg(regs, 2), note->start_ns);
+		tf_close_range(tf_current(), fd, tf_sys_arg(regs, 1), tf_sys_arg(regs, 2), bpf_ktime_get_boot_ns());
 		return;
 	}
 	if (nr != TF_NR_close) {
@@ -284,7 +299,10 @@ TF_ON_ENTER(tf_file_closing, TF_SYS_FILE)
 			return;
 		fd = tf_sys_arg(regs, 1);
 	}
-	tf_note_closing(fd, note->start_ns);
+	if (note)
+		tf_note_closing(fd, note->start_ns);
+	else
+		tf_lose_close(fd);
 }
 
 /* Exit of the same: the close's own row, and before it what the file was used for. close() has freed the descriptor also where it says EIO
@@ -297,7 +315,7 @@ TF_ON_EXIT(tf_file_closed, TF_SYS_FILE)
 	__s32 fd = tf_sys_arg(regs, 0);
 
 	if (nr == TF_NR_close_range) {
-		tf_flush_range(task->tgid, fd, tf_sys_arg(regs, 1), 0);
+		tf_flush_range(TF_GO(task, tgid), fd, tf_sys_arg(regs, 1), 0);
 		return;
 	}
 	if (nr != TF_NR_close) {
@@ -306,7 +324,7 @@ TF_ON_EXIT(tf_file_closed, TF_SYS_FILE)
 			return;
 	}
 	if (tf_enabled(TF_K_FILE_READ) || tf_enabled(TF_K_FILE_WRITE))
-		tf_flush(task->tgid, fd, (__u64)tf_file_of(task, fd));
+		tf_flush(TF_GO(task, tgid), fd, (__u64)tf_file_of(task, fd));
 	if (tf_enabled(TF_K_FILE_CLOSE))
 		tf_send_close(fd, call_ns, tf_sys_duration(note, bpf_ktime_get_boot_ns()), tf_sys_errno(ret));
 }
@@ -327,6 +345,6 @@ int tf_file_exit(__u64 *ctx)
 	struct task_struct *task = (struct task_struct *)ctx[0];
 
 	if (!tf_plain_task(task)->signal->live.counter)
-		tf_flush_range(task->tgid, 0, 0xffffffff, 1);
+		tf_flush_range(TF_GO(task, tgid), 0, 0xffffffff, 1);
 	return 0;
 }

@@ -29,11 +29,30 @@ static __always_inline void tf_fill_ids(struct tf_process *e, const struct tf_id
 	e->new_gid = fs ? now->fsgid : now->egid;
 }
 
-/* Hook: sys_exit of the calls below; what was before comes from sys_enter. Not fentry/commit_creds: it is not to be had everywhere, and
- * tells neither which call it was nor what the call asked for. */
-static __always_inline void tf_emit_identity(long ret, __u32 nr, const __u32 kind)
+_Static_assert(TF_K_PROCESS_CAPSET == TF_K_PROCESS_SETUID + 2, "one range");
+
+/* Global: its answer is unknown to the verifier, which would else follow each kind to the end. */
+__noinline int tf_kind_of_call(__u32 nr)
+{
+	switch ((int)nr) {
+	case TF_NR_setuid:
+	case TF_NR_setreuid:
+	case TF_NR_setresuid:
+	case TF_NR_setfsuid:
+		return TF_K_PROCESS_SETUID;
+	case TF_NR_capset:
+		return TF_K_PROCESS_CAPSET;
+	default:
+		return TF_K_PROCESS_SETGID;
+	}
+}
+
+/* Hook: sys_exit of the calls of setuid, setgid and capset, which share the program; what was before comes from sys_enter. Not
+ * fentry/commit_creds: it is not to be had everywhere, and tells neither which call it was nor what the call asked for. */
+TF_ON_EXIT(tf_process_identity, TF_SYS_PROCESS)
 {
 	struct task_struct *task = tf_current();
+	const __u32 kind = tf_kind_of_call(nr);
 	struct tf_note *note = tf_note_of(nr);
 	const bool fs = tf_is_fs_call(nr);
 	struct tf_process *e;
@@ -42,6 +61,8 @@ static __always_inline void tf_emit_identity(long ret, __u32 nr, const __u32 kin
 	struct tf_gate g;
 	__u16 flags;
 
+	if (kind < TF_K_PROCESS_SETUID || kind > TF_K_PROCESS_CAPSET)
+		return; /* for the verifier: it cannot be */
 	tf_read_ids(&now, task);
 	if (fs ? note && note->ids.fsuid == now.fsuid && note->ids.fsgid == now.fsgid : ret != 0)
 		return;
@@ -53,21 +74,6 @@ static __always_inline void tf_emit_identity(long ret, __u32 nr, const __u32 kin
 	tf_fill_gate(&g, &e->h, kind);
 	tf_fill_task(&e->h, &who, task, note ? flags : flags | TF_F_PARTIAL);
 	tf_fill_ids(e, note ? &note->ids : NULL, &now, fs);
-	e->parent_start_ns = task->real_parent->group_leader->start_boottime;
+	e->parent_start_ns = TF_GO(task, real_parent, group_leader, start_boottime);
 	tf_submit(&g, kind, e);
-}
-
-TF_ON_EXIT(tf_process_setuid, TF_SYS_PROCESS)
-{
-	tf_emit_identity(ret, nr, TF_K_PROCESS_SETUID);
-}
-
-TF_ON_EXIT(tf_process_setgid, TF_SYS_PROCESS)
-{
-	tf_emit_identity(ret, nr, TF_K_PROCESS_SETGID);
-}
-
-TF_ON_EXIT(tf_process_capset, TF_SYS_PROCESS)
-{
-	tf_emit_identity(ret, nr, TF_K_PROCESS_CAPSET);
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* Memory running short: kills for want of it, threads that wait for it, pressure. And what processes do with it: faults, big mappings. */
 #include "tf_fault.bpf.h"
+#include "tf_rss.bpf.h"
 #include "tf_stall.bpf.h"
 #include "tf_sys.bpf.h"
 
@@ -8,30 +9,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 TF_KEEP_BTF(tf_memory)
 
-#define TF_VM_FAULT_MAJOR 4      /* linux/mm_types.h */
-#define TF_ENOMEM 12             /* uapi/asm-generic/errno-base.h */
-
 /* --- OOM kills --- */
-
-/* Resident pages: file, anonymous, shared; not those swapped out. The kernel's own message adds up the same counters. */
-static __always_inline __u64 tf_rss_pages(struct mm_struct *mm)
-{
-	__s64 file, anon, shared;
-
-	if (bpf_core_type_exists(struct mm_rss_stat)) {
-		struct mm_struct___v61 *old = (void *)mm;
-
-		file = BPF_CORE_READ(old, rss_stat.count[0].counter);
-		anon = BPF_CORE_READ(old, rss_stat.count[1].counter);
-		shared = BPF_CORE_READ(old, rss_stat.count[3].counter);
-	} else {
-		file = BPF_CORE_READ(mm, rss_stat[0].count);
-		anon = BPF_CORE_READ(mm, rss_stat[1].count);
-		shared = BPF_CORE_READ(mm, rss_stat[3].count);
-	}
-	return (file > 0 ? file : 0) + (anon > 0 ? anon : 0) + (shared > 0 ? shared : 0);
-}
-
 static __always_inline void tf_fill_victim(struct tf_memory *e, struct task_struct *victim)
 {
 	struct mem_cgroup *memcg = tf_memcg_of(victim);
@@ -39,7 +17,7 @@ static __always_inline void tf_fill_victim(struct tf_memory *e, struct task_stru
 
 	e->victim_pid = victim->tgid;
 	e->victim_start_ns = victim->group_leader->start_boottime;
-	e->rss = tf_rss_pages(victim->mm) << TF_PAGE_SHIFT;
+	e->rss = tf_rss(victim->mm);
 	e->limit = tf_memcg_least(memcg);
 	e->object_id = tf_cgroup_id(victim, &ignored);
 	e->order = victim->signal->oom_score_adj;
@@ -211,15 +189,19 @@ int tf_memory_pressure(struct tf_pressure_args *args)
 
 /* --- page faults --- */
 
-static __always_inline void tf_flush_stalls(struct task_struct *task)
+/* Of the thread that ends, which is the calling one. */
+static __always_inline void tf_flush_stalls(void)
 {
 	struct tf_stalls *stalls = bpf_task_storage_get(&tf_stalls, bpf_get_current_task_btf(), 0, 0);
 
 	if (!stalls)
 		return;
-	tf_flush_stall(task, stalls, TF_K_MEMORY_RECLAIM, TF_ST_RECLAIM);
-	tf_flush_stall(task, stalls, TF_K_MEMORY_LIMIT, TF_ST_LIMIT);
-	tf_flush_stall(task, stalls, TF_K_MEMORY_COMPACTION, TF_ST_COMPACTION);
+	if (tf_enabled(TF_K_MEMORY_RECLAIM) && stalls->of[TF_ST_RECLAIM].count)
+		tf_flush_stall(&stalls->of[TF_ST_RECLAIM], TF_K_MEMORY_RECLAIM);
+	if (tf_enabled(TF_K_MEMORY_LIMIT) && stalls->of[TF_ST_LIMIT].count)
+		tf_flush_stall(&stalls->of[TF_ST_LIMIT], TF_K_MEMORY_LIMIT);
+	if (tf_enabled(TF_K_MEMORY_COMPACTION) && stalls->of[TF_ST_COMPACTION].count)
+		tf_flush_stall(&stalls->of[TF_ST_COMPACTION], TF_K_MEMORY_COMPACTION);
 }
 
 /* Hook: sched_process_exit, once per thread: its stalls not yet sent; with the last of a process (argument since 6.16) its faults. */
@@ -229,7 +211,7 @@ int BPF_PROG(tf_memory_exit, struct task_struct *task, bool group_dead)
 	if (!task)
 		return 0;
 	task = tf_plain_task(task);
-	tf_flush_stalls(task);
+	tf_flush_stalls();
 	if (tf_enabled(TF_K_MEMORY_PAGE_FAULT) && group_dead)
 		tf_emit_faults(task);
 	return 0;
@@ -245,7 +227,7 @@ int BPF_PROG(tf_memory_exit_old, struct task_struct *task)
 	if (!task)
 		return 0;
 	task = tf_plain_task(task);
-	tf_flush_stalls(task);
+	tf_flush_stalls();
 	if (!tf_enabled(TF_K_MEMORY_PAGE_FAULT) || task->signal->live.counter)
 		return 0;
 	tf_key_of(&key, task);
@@ -280,9 +262,14 @@ int BPF_PROG(tf_memory_faulted, void *vma, unsigned long address, unsigned int h
 		return 0;
 	tf_read_who(&who, task, &flags);
 	began = bpf_task_storage_get(&tf_fault_began, bpf_get_current_task_btf(), 0, 0);
-	if (!began || !*began || !tf_admit(&g, &who, TF_K_MEMORY_PAGE_FAULT))
+	if ((began && !*began) || !tf_admit(&g, &who, TF_K_MEMORY_PAGE_FAULT)) /* it began before we were attached */
 		return 0;
+	if (!began) {
+		tf_count(&g, TF_L_K_MAP_FULL);
+		return 0;
+	}
 	took = bpf_ktime_get_boot_ns() - *began;
+	*began = 0;
 	tf_key_of(&key, task);
 	waited = bpf_map_lookup_elem(&tf_fault_ns, &key);
 	if (waited)
@@ -301,6 +288,7 @@ struct tf_mapping {
 	__u32 prot;
 	__u32 flags;
 	__u32 kind;
+	__s32 errno_;
 };
 
 /* What one of the calls did or tried: by its arguments, in registers, which no other thread can change. False: nothing of ours. */
@@ -338,7 +326,7 @@ static __always_inline bool tf_read_mapping(struct tf_mapping *m, struct pt_regs
 }
 
 /* brk(2) answers with the break, also when it refuses to move it. Growth only: from the old break to the one asked for. */
-static __always_inline bool tf_read_brk(struct tf_mapping *m, struct pt_regs *regs, struct task_struct *task)
+static __always_inline bool tf_read_brk(struct tf_mapping *m, struct pt_regs *regs)
 {
 	const struct tf_note *note = tf_note_of(TF_NR_brk);
 	__u64 wanted = tf_sys_arg(regs, 0);
@@ -356,38 +344,57 @@ _Static_assert(TF_K_MEMORY_BRK == TF_K_MEMORY_MMAP + 3, "one range");
 
 TF_ON_ENTER(tf_memory_break, TF_SYS_MEMORY)
 {
-	note->memory[TF_NOTE_BREAK] = BPF_CORE_READ(tf_current(), mm, brk);
+	if (note)
+		note->memory[TF_NOTE_BREAK] = BPF_CORE_READ(tf_current(), mm, brk);
 }
 
-/* One program for all of these calls: the verifier checks it once. */
-TF_ON_EXIT(tf_memory_map, TF_SYS_MEMORY)
+/* Global: checked once, not in each state that a call leads to. */
+__noinline int tf_send_mapping(struct tf_mapping *m)
 {
 	struct task_struct *task = tf_current();
-	const bool is_brk = (int)nr == TF_NR_brk;
-	struct tf_mapping m;
 	struct tf_memory *e;
 	struct tf_who who;
 	struct tf_gate g;
 	__u16 flags;
 	__u32 kind;
 
-	if (is_brk ? !tf_read_brk(&m, regs, task) : !tf_read_mapping(&m, regs, ret, nr))
-		return;
-	kind = m.kind;
-	if (m.size < tf_consts.threshold_bytes || kind < TF_K_MEMORY_MMAP || kind > TF_K_MEMORY_BRK || !tf_enabled(kind))
-		return;
+	if (!m)
+		return 0;
+	kind = m->kind;
+	if (m->size < tf_consts.threshold_bytes || kind < TF_K_MEMORY_MMAP || kind > TF_K_MEMORY_BRK)
+		return 0;
 	if (!tf_admit_task(&g, &who, task, &flags, kind))
-		return;
+		return 0;
 	e = tf_reserve(&g, kind, struct tf_memory);
 	if (!e)
-		return;
+		return 0;
 	tf_fill_gate(&g, &e->h, kind);
 	tf_fill_task(&e->h, &who, task, flags);
 	tf_clear_memory(e);
-	e->address = m.address;
-	e->size = m.size;
-	e->prot = m.prot;
-	e->map_flags = m.flags;
-	e->errno_ = is_brk ? (__u64)ret < m.address + m.size ? TF_ENOMEM : 0 : tf_sys_errno(ret);
+	e->address = m->address;
+	e->size = m->size;
+	e->prot = m->prot;
+	e->map_flags = m->flags;
+	e->errno_ = m->errno_;
 	tf_submit(&g, kind, e);
+	return 0;
+}
+
+static __always_inline bool tf_wants_mapping(__u32 kind)
+{
+	return kind == TF_K_MEMORY_MMAP ? tf_enabled(TF_K_MEMORY_MMAP) : kind == TF_K_MEMORY_MUNMAP ? tf_enabled(TF_K_MEMORY_MUNMAP) :
+	       kind == TF_K_MEMORY_MPROTECT ? tf_enabled(TF_K_MEMORY_MPROTECT) : tf_enabled(TF_K_MEMORY_BRK);
+}
+
+/* One program for all of these calls: the verifier checks it once. */
+TF_ON_EXIT(tf_memory_map, TF_SYS_MEMORY)
+{
+	const bool is_brk = (int)nr == TF_NR_brk;
+	struct tf_mapping m = {};
+
+	if (is_brk ? !tf_read_brk(&m, regs) : !tf_read_mapping(&m, regs, ret, nr))
+		return;
+	m.errno_ = is_brk ? (__u64)ret < m.address + m.size ? TF_ENOMEM : 0 : tf_sys_errno(ret);
+	if (tf_wants_mapping(m.kind))
+		tf_send_mapping(&m);
 }

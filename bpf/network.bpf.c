@@ -32,7 +32,7 @@ static __always_inline struct tf_owner *tf_take_ownership(struct sock *sk, __u8 
 	struct task_struct *task = tf_current();
 	struct tf_owner *owner;
 
-	if (task->flags & PF_KTHREAD)
+	if (TF_GO(task, flags) & PF_KTHREAD)
 		return NULL;
 	owner = bpf_sk_storage_get(&tf_owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!owner)
@@ -59,7 +59,36 @@ static __always_inline void tf_note_owner(struct tf_change *c)
 		owner->syn_ns = bpf_ktime_get_boot_ns();
 		owner->established_ns = 0;
 	}
+	if (owner && listens) { /* it may have been a client's before; what it accepts takes after it */
+		owner->syn_ns = 0;
+		owner->direction = TF_DIR_UNKNOWN;
+	}
 }
+
+#ifdef TF_OLD
+/* Without socket storage: a socket that begins a life has nothing of an earlier one at its address, and an accepted one begins with what its
+ * listener has. It has just been copied from the listener, byte by byte: an empty list in it still points to the listener's. */
+static __always_inline void tf_begin_life(struct tf_change *c)
+{
+	struct tcp_sock *tcp = (struct tcp_sock *)c->sk;
+	__u64 key = tf_old_sock_key(c->sk), listener = 0;
+	struct tf_owner *owner = NULL;
+
+	if (c->from == TCP_LISTEN && c->to == TCP_SYN_RECV) {
+		bpf_core_read(&listener, sizeof(listener), &tcp->tsorted_sent_queue.next);
+		listener -= bpf_core_field_offset(struct tcp_sock, tsorted_sent_queue);
+		owner = listener == key ? NULL : bpf_map_lookup_elem(&tf_owners, &listener);
+	} else if (c->from != TCP_CLOSE) {
+		return;
+	}
+	if (owner)
+		bpf_map_update_elem(&tf_owners, &key, owner, BPF_ANY);
+	else
+		bpf_map_delete_elem(&tf_owners, &key);
+}
+#else
+#define tf_begin_life(change) ((void)0) /* the kernel does it */
+#endif
 
 /* The kind that a change of state makes, or -1. A handshake that a client began and never ended (SYN_RECV to CLOSE) is none, nor is the
  * end of a listener. Global: its answer is unknown to the verifier, which would else follow every pair of states to the end. */
@@ -161,10 +190,15 @@ int BPF_PROG(tf_network_state, struct sock *sk, int oldstate, int newstate)
 
 	if (!sk || !tf_wanted_sock(sk))
 		return 0;
+	tf_begin_life(&c);
 	tf_note_owner(&c);
-	if (kind < 0 && !tf_enabled(TF_K_NETWORK_STATE))
+	if (kind < 0 && oldstate != TCP_SYN_RECV && !tf_enabled(TF_K_NETWORK_STATE))
 		return 0;
 	c.owner = bpf_sk_storage_get(&tf_owners, sk, 0, 0);
+	/* simultaneous open: the other end answered connect() with a SYN of its own, or was this very socket */
+	if (oldstate == TCP_SYN_RECV && (newstate == TCP_ESTABLISHED || newstate == TCP_CLOSE) && c.owner && c.owner->syn_ns &&
+	    !c.owner->established_ns)
+		kind = TF_K_NETWORK_CONNECT;
 	if (c.owner && newstate == TCP_ESTABLISHED) {
 		c.owner->established_ns = bpf_ktime_get_boot_ns();
 		if (kind == TF_K_NETWORK_ACCEPT)
@@ -248,7 +282,7 @@ static __always_inline void tf_emit_send_reset(struct sock *sk, struct sk_buff *
 	} else {
 		if (!skb || !tf_skb_is_ip(skb))
 			return;
-		netns = sk ? sk->__sk_common.skc_net.net->ns.inum : tf_skb_netns(skb);
+		netns = sk ? tf_plain_sock(sk)->__sk_common.skc_net.net->ns.inum : tf_skb_netns(skb);
 		if (!tf_wanted_netns(netns) || !tf_parse_packet(tf_network_header(skb), &p))
 			return;
 		e = tf_begin_packet(&g, tf_is_full(sk) ? sk : NULL, &p, TF_K_NETWORK_RESET, TF_DIR_EGRESS, true);

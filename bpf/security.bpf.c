@@ -57,7 +57,8 @@ static __always_inline void tf_on_trace(struct pt_regs *regs, long ret, __u32 nr
 	if (nr == TF_NR_ptrace) {
 		a.kind = TF_K_SECURITY_PTRACE;
 		a.value = tf_sys_arg(regs, 0);
-		a.target_pid = a.value ? tf_sys_arg(regs, 1) : (__u32)task->real_parent->tgid; /* PTRACE_TRACEME: by the parent */
+		/* PTRACE_TRACEME: by the parent */
+		a.target_pid = a.value ? tf_sys_arg(regs, 1) : (__u32)TF_GO(tf_plain_task(task), real_parent, tgid);
 		a.object_id = tf_sys_arg(regs, 2);
 	} else if (nr == TF_NR_pidfd_getfd) {
 		a.action = TF_A_PIDFD_GETFD;
@@ -159,7 +160,7 @@ static __always_inline void tf_fill_memfd(struct tf_act *a, struct pt_regs *regs
 	}
 	a->object_id = ret;
 	tf_read_inode(file, &a->inode, &a->device);
-	a->text = (__u64)BPF_CORE_READ(file, f_path.dentry, d_name.name) + sizeof("memfd:") - 1;
+	a->text = (__u64)BPF_CORE_READ(tf_file_path(file), dentry, d_name.name) + sizeof("memfd:") - 1;
 	a->how = TF_HOW_KERNEL;
 }
 
@@ -220,6 +221,7 @@ static __always_inline void tf_on_rare(struct pt_regs *regs, long ret, __u32 nr)
 		tf_send_act(&a);
 }
 
+#define TF_READ_IMPLIES_EXEC 0x0400000u /* uapi/linux/personality.h */
 #define SOCK_RAW 3       /* linux/net.h */
 #define SOCK_TYPE_MASK 15
 #define AF_PACKET 17     /* linux/socket.h */
@@ -247,6 +249,8 @@ static __always_inline void tf_on_memory(struct pt_regs *regs, long ret, __u32 n
 	__u32 prot = tf_sys_arg(regs, 2), map = tf_sys_arg(regs, 3);
 	struct tf_act a;
 
+	if (prot & 1 && tf_current()->personality & TF_READ_IMPLIES_EXEC) /* what may be read may be executed */
+		prot |= 4;
 	if ((prot & both) != both)
 		return;
 	a = tf_new_act(TF_K_SECURITY_WRITABLE_CODE, nr == TF_NR_mmap ? TF_A_MMAP : TF_A_MPROTECT, ret);

@@ -4,6 +4,7 @@
  *
  * For the third way a thread's ids are remembered at each change that we know of. They are compared where its process begins an exec, and
  * where the kernel has fentry, at commit_creds itself. */
+#include "tf_ns.bpf.h"
 #include "tf_security.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
@@ -11,12 +12,7 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 TF_KEEP_BTF(tf_security)
 
 /* Identity when we last looked, by task. A thread that has none of its own has its process's. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct tf_ids);
-} tf_known_ids SEC(".maps");
+TF_TASK_STORE(tf_known_ids, struct tf_ids);
 
 static __always_inline struct tf_ids *tf_known(struct task_struct *task)
 {
@@ -60,8 +56,8 @@ static __always_inline bool tf_changes_ids(__u32 nr)
 
 /* First in the file: where the kernel refuses it, the others have not been loaded in vain.
  *
- * Hook: commit_creds (fentry, 5.10 with helpers of 5.15): every change of a task's identity, by whatever way. Those of known calls are left
- * to their handlers; what is judged here is remembered, so that the next exec does not report it again. */
+ * Hook: commit_creds (fentry, 5.10 with helpers of 5.15): every change of a task's identity, by whatever way. Those of known calls are
+ * left to their handlers; what is judged here is remembered, so that the next exec does not report it again. */
 SEC("fentry/commit_creds")
 int BPF_PROG(tf_security_commit, struct cred *new_cred)
 {
@@ -70,12 +66,11 @@ int BPF_PROG(tf_security_commit, struct cred *new_cred)
 	struct tf_ids old, new;
 	struct tf_act a;
 
-	if (!new_cred || !regs || (task->flags & PF_KTHREAD) || (!tf_is_compat() && tf_changes_ids(tf_sys_nr(regs))))
+	if (!new_cred || !regs || (task->flags & PF_KTHREAD) || tf_changes_ids(tf_sys_nr(regs)))
 		return 0;
 	tf_read_ids(&old, task);
 	tf_read_cred(&new, new_cred);
-	if (!tf_is_compat())
-		tf_judge(&a, &old, &new, TF_A_KERNEL);
+	tf_judge(&a, &old, &new, TF_A_KERNEL);
 	tf_remember(task, &new);
 	return 0;
 }
@@ -85,7 +80,7 @@ static __always_inline void tf_on_ids(struct pt_regs *regs, long ret, __u32 nr)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct tf_note *note = tf_note_of(nr);
-	struct tf_ids old, new;
+	struct tf_ids old, new, *before = note ? &note->ids : tf_known(task); /* no memory for a note: when we last looked */
 	struct tf_act a;
 	__u32 action = TF_A_SETUID;
 
@@ -94,16 +89,42 @@ static __always_inline void tf_on_ids(struct pt_regs *regs, long ret, __u32 nr)
 	else if (nr == TF_NR_setgid || nr == TF_NR_setregid || nr == TF_NR_setresgid || nr == TF_NR_setfsgid)
 		action = TF_A_SETGID;
 	tf_read_ids(&new, task);
-	if (note) {
-		old = note->ids;
+	if (before) {
+		old = *before;
 		tf_judge(&a, &old, &new, action);
 	}
 	tf_remember(task, &new);
 }
 
-/* For what the entry of an exec notes before: the ids. */
+/* For what the entry of an exec notes before: the ids. And a thread that executes takes its leader's place, and with it what is known of
+ * it. */
 TF_ON_ENTER(tf_security_exec_enter, TF_SYS_SECURITY)
 {
+	struct task_struct *task = bpf_get_current_task_btf();
+	struct tf_ids *known = task->pid == task->tgid ? NULL : tf_known(task), ids;
+
+	if (!known)
+		return;
+	ids = *known;
+	tf_remember(task, &ids);
+}
+
+/* Namespaces that a child was made in: told by what it and its parent are in, whatever the memory says that clone3 was given. */
+static __always_inline void tf_judge_clone(struct task_struct *parent, struct task_struct *child)
+{
+	struct tf_spaces before, after;
+	struct tf_act a;
+	__u32 changed;
+
+	tf_read_spaces(&before, parent, true);
+	tf_read_spaces(&after, child, true);
+	changed = tf_spaces_changed(&before, &after);
+	if (!changed)
+		return;
+	a = tf_new_act(TF_K_SECURITY_NAMESPACE, TF_A_CLONE, 0);
+	a.value = changed;
+	a.target_pid = child->tgid;
+	tf_send_act(&a);
 }
 
 /* Hook: sched_process_fork: a child begins with what is known of its parent, so that a change before the fork is noticed at the child's
@@ -114,6 +135,10 @@ int BPF_PROG(tf_security_fork, struct task_struct *parent, struct task_struct *c
 	struct tf_ids *known, ids;
 
 	if (!parent || !child || child->pid != child->tgid)
+		return 0;
+	if (tf_enabled(TF_K_SECURITY_NAMESPACE))
+		tf_judge_clone(tf_plain_task(parent), tf_plain_task(child));
+	if (!tf_enabled(TF_K_SECURITY_PRIVILEGE_ESCALATION))
 		return 0;
 	tf_read_ids(&ids, child);
 	known = tf_known(parent);
@@ -126,8 +151,8 @@ int BPF_PROG(tf_security_fork, struct task_struct *parent, struct task_struct *c
 #define S_ISUID 04000 /* uapi/linux/stat.h */
 #define S_ISGID 02000
 
-/* Which record an exec is worth for its ids, 0 = none. secureexec: the ids or the file's capabilities raised it (a process whose real user is
- * root cannot show the latter). per_clear: a set-id bit was honoured. */
+/* Which record an exec is worth for its ids, 0 = none. secureexec: the ids or the file's capabilities raised it (a process whose real
+ * user is root cannot show the latter). per_clear: a set-id bit was honoured. */
 static __always_inline __u32 tf_exec_kind(struct linux_binprm *bprm, const struct tf_ids *old, const struct tf_ids *new, __u32 mode)
 {
 	bool secure = BPF_CORE_READ_BITFIELD(bprm, secureexec);
@@ -139,48 +164,42 @@ static __always_inline __u32 tf_exec_kind(struct linux_binprm *bprm, const struc
 	return secure ? TF_K_SECURITY_SETUID_EXEC : TF_K_SECURITY_PRIVILEGE_ESCALATION;
 }
 
-/* Hook: sched_process_exec, once per successful exec, when the new identity is in place. 32-bit callers leave no note: nothing is judged. */
+/* Hook: sched_process_exec, once per successful exec, when the new identity is in place. */
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(tf_security_exec, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
 	struct file *file = bprm ? TF_READ(bprm, file) : NULL; /* not through the trusted pointer: see tf_plain_task */
 	struct inode *inode = file ? TF_READ(file, f_inode) : NULL;
 	const __u32 mode = inode ? TF_READ(inode, i_mode) : 0;
-	struct tf_ids old, new, before, *known;
+	struct tf_ids new, *old = &new, *known; /* no copies: the stack is full; nobody else changes what a task notes of itself */
 	struct tf_note *note;
 	struct tf_act a;
 
 	if (!task || !inode)
 		return 0;
 	tf_read_ids(&new, task);
-	old = new;
 	note = bpf_task_storage_get(&tf_notes, task, 0, 0);
 	if (note && note->start_ns && (note->nr == TF_NR_execve || note->nr == TF_NR_execveat)) {
-		old = note->ids;
 		known = tf_known(task);
-		if (known) { /* changed since we last looked, and by no call that we know: by the kernel itself */
-			before = *known;
-			tf_judge(&a, &before, &old, TF_A_KERNEL);
-		}
+		old = &note->ids;
+		if (known) /* changed since we last looked, and by no call that we know: by the kernel itself */
+			tf_judge(&a, known, old, TF_A_KERNEL);
 	}
 	a = tf_new_act(0, TF_A_EXEC, 0);
 	a.value = mode;
 	tf_act_file(&a, file);
-	tf_act_ids(&a, &old, &new);
+	tf_act_ids(&a, old, &new);
 	if (tf_enabled(TF_K_SECURITY_FILELESS_EXEC) && !TF_READ(inode, i_nlink)) { /* memfd, or nothing names the file any more */
 		a.kind = TF_K_SECURITY_FILELESS_EXEC;
 		tf_send_act(&a);
 	}
-	a.kind = tf_exec_kind(bprm, &old, &new, mode);
+	a.kind = tf_exec_kind(bprm, old, &new, mode);
 	if ((a.kind == TF_K_SECURITY_SETUID_EXEC && tf_enabled(TF_K_SECURITY_SETUID_EXEC)) ||
 	    (a.kind == TF_K_SECURITY_PRIVILEGE_ESCALATION && tf_enabled(TF_K_SECURITY_PRIVILEGE_ESCALATION)))
 		tf_send_act(&a);
 	tf_remember(task, &new);
 	return 0;
 }
-
-#define CLONE_NEWTIME 0x00000080 /* uapi/linux/sched.h; for clone() these bits are the exit signal */
-#define CLONE_NAMESPACES 0x7e020000
 
 /* setns(fd, type): type 0 takes what the descriptor is. */
 static __always_inline void tf_fill_setns(struct tf_act *a, struct task_struct *task, struct pt_regs *regs)
@@ -204,12 +223,12 @@ static __always_inline void tf_fill_setns(struct tf_act *a, struct task_struct *
 		a->value = BPF_CORE_READ(ns, ops, type);
 }
 
-/* unshare, setns, clone, clone3. The child's own return from clone is not another one. */
+/* unshare, setns; clone and clone3 where they failed (tf_judge_clone has the others). */
 static __always_inline void tf_on_namespace(struct pt_regs *regs, long ret, __u32 nr)
 {
 	struct tf_act a = tf_new_act(TF_K_SECURITY_NAMESPACE, TF_A_UNSHARE, ret);
 	struct task_struct *task = bpf_get_current_task_btf();
-	__u64 mask = CLONE_NAMESPACES | CLONE_NEWTIME;
+	__u64 mask = CLONE_NEWANY;
 	struct tf_ids now;
 
 	a.value = tf_sys_arg(regs, 0);
@@ -218,14 +237,14 @@ static __always_inline void tf_on_namespace(struct pt_regs *regs, long ret, __u3
 		mask = -1ull;
 	} else if (nr != TF_NR_unshare) {
 		a.action = TF_A_CLONE;
-		a.target_pid = ret > 0 ? ret : 0;
 		if (nr == TF_NR_clone)
-			mask = CLONE_NAMESPACES;
+			mask &= ~CLONE_NEWTIME; /* these bits are the exit signal's */
 		else if (bpf_probe_read_user(&a.value, sizeof(a.value), (void *)tf_sys_arg(regs, 0)))
 			a.value = 0; /* the first member of struct clone_args; the page is gone: nothing to go by */
 		else
 			a.flags = TF_F_USER_CLAIMED;
-		if (!ret)
+		a.value &= mask;
+		if (ret >= 0)
 			mask = 0;
 	}
 	if (tf_enabled(TF_K_SECURITY_NAMESPACE) && (nr == TF_NR_setns || a.value & mask))

@@ -36,7 +36,7 @@ struct {
 /* Times that a capability was refused to this thread since its last record, this one included; 0: too soon for another record. */
 static __always_inline __u64 tf_count_refusal(struct task_struct *task, __u32 cap, __u64 now)
 {
-	struct tf_refusal_key key = { .start_ns = task->start_boottime, .tid = task->pid, .cap = cap };
+	struct tf_refusal_key key = { .start_ns = TF_GO(task, start_boottime), .tid = TF_GO(task, pid), .cap = cap };
 	struct tf_refusal *last = bpf_map_lookup_elem(&tf_refusals, &key), fresh = { .second = now / 1000000000 };
 	__u64 count;
 
@@ -63,7 +63,7 @@ static __always_inline void tf_send_refusal(__u32 cap, __s32 error)
 	__u64 count;
 	__u16 flags;
 
-	if (task->flags & PF_KTHREAD)
+	if (TF_GO(task, flags) & PF_KTHREAD)
 		return;
 	if (!tf_admit_task(&g, &who, task, &flags, TF_K_SECURITY_CAPABILITY_DENIED))
 		return;
@@ -103,7 +103,8 @@ static __always_inline bool tf_is_accounting(struct task_struct *task, __u32 cap
 
 /* Hook: cap_capable, since 6.14: every question for a capability, from any context; those answered no. */
 SEC("tp_btf/cap_capable")
-int BPF_PROG(tf_security_capable, const struct cred *cred, struct user_namespace *target, const struct user_namespace *capable, int cap, int ret)
+int BPF_PROG(tf_security_capable, const struct cred *cred, struct user_namespace *target, const struct user_namespace *capable, int cap,
+	     int ret)
 {
 	if (ret && !tf_is_accounting(bpf_get_current_task_btf(), cap))
 		tf_send_refusal(cap, -ret);
@@ -208,14 +209,14 @@ static __always_inline bool tf_in_uring(struct task_struct *task)
 {
 	struct pt_regs *regs;
 
-	if (task->flags & PF_IO_WORKER)
+	if (TF_GO(task, flags) & PF_IO_WORKER)
 		return true;
 	regs = (struct pt_regs *)bpf_task_pt_regs(task);
 	return regs && tf_sys_nr(regs) == TF_NR_io_uring_enter;
 }
 
-/* Hook: security_file_open (fentry, with bpf_task_pt_regs: 5.15): an operation's open, with the path that the kernel found. A row beside the
- * operation's own. */
+/* Hook: security_file_open (fentry, with bpf_task_pt_regs: 5.15): an operation's open, with the path that the kernel found. A row beside
+ * the operation's own. */
 SEC("fentry/security_file_open")
 int BPF_PROG(tf_security_uring_open, struct file *file)
 {

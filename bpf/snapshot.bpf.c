@@ -129,6 +129,7 @@ int tf_snapshot_sockets(struct bpf_iter__task_file *ctx)
 	struct tf_who who;
 	struct tf_gate g;
 	struct sock *sk;
+	__u16 flags;
 
 	if (!task || !file)
 		return TF_NEXT;
@@ -144,8 +145,11 @@ int tf_snapshot_sockets(struct bpf_iter__task_file *ctx)
 	if (owner && owner->subject.pid)
 		return TF_NEXT;
 	owner = bpf_sk_storage_get(&tf_owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (!owner)
+	if (!owner) {
+		if (tf_admit_task(&g, &who, task, &flags, TF_K_META_SNAPSHOT_SOCKET))
+			tf_count(&g, TF_L_K_MAP_FULL);
 		return TF_NEXT;
+	}
 	tf_read_subject(&owner->subject, task);
 	tf_note_followed(owner);
 	owner->listener = sk->__sk_common.skc_state == TCP_LISTEN;
@@ -180,7 +184,7 @@ int tf_list_pids(struct bpf_iter__task *ctx)
 
 	if (!task || task->pid != task->tgid)
 		return TF_NEXT;
-	own_pid = tf_plain_task(self)->thread_pid;
+	own_pid = TF_GO(tf_plain_task(self), thread_pid);
 	pid = tf_plain_task(task)->thread_pid;
 	if (!own_pid || !pid)
 		return TF_NEXT;

@@ -4,9 +4,25 @@
 #include "tf_sys.bpf.h"
 #include "tf_sysargs.bpf.h"
 
+#define TF_X32_BIT 0x40000000u /* uapi/asm/unistd.h */
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 TF_KEEP_BTF(tf_syscall)
+
+/* A call of the 32-bit interface without a counterpart, or of x32 (the bit in its number): nobody looks at it, but that it was made is
+ * known. */
+static __always_inline void tf_note_foreign(__u32 raw)
+{
+	__u32 cpu = bpf_get_smp_processor_id();
+	struct tf_cpu_state *state;
+
+	if (raw == TF_NR_NONE || (!tf_is_compat() && !(raw & TF_X32_BIT)))
+		return; /* what a handler of signals returns by, or a number that is nobody's */
+	state = bpf_map_lookup_elem(&tf_cpus, &cpu);
+	if (state)
+		tf_add(&state->foreign_calls, 1);
+}
 
 /* Hook: sys_exit, since 2.6.28, at the end of every system call of every process: so the first thing is one array lookup. */
 SEC("tp_btf/sys_exit")
@@ -15,7 +31,9 @@ int tf_sys_exit(__u64 *ctx)
 	struct pt_regs *regs = (struct pt_regs *)ctx[0];
 	__u32 nr = tf_sys_nr(regs), wants = tf_sys_wanted(nr);
 
-	if (!(wants & 0xff) || tf_is_compat())
+	if (nr >= TF_SYS_MAX)
+		tf_note_foreign(tf_sys_raw(regs));
+	if (!(wants & 0xff))
 		return 0;
 	tf_sys_go(ctx, &tf_exit_progs, nr, wants, 0, 0);
 	return 0;
@@ -25,20 +43,20 @@ int tf_sys_exit(__u64 *ctx)
 SEC("tp_btf/sys_enter")
 int tf_sys_enter(__u64 *ctx)
 {
-	__u32 nr = (__u32)ctx[1], wants = tf_sys_wanted(nr);
+	__u32 nr = tf_sys_nr((struct pt_regs *)ctx[0]), wants = tf_sys_wanted(nr);
 	struct task_struct *task;
 	struct tf_note *note;
 
-	if (!(wants & ~0xffu) || tf_is_compat())
+	if (!(wants & ~0xffu))
 		return 0;
 	task = tf_current();
 	note = bpf_task_storage_get(&tf_notes, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
-	if (!note)
-		return 0; /* no memory: the exit reports the call without what the entry would have told */
-	note->nr = nr;
-	note->start_ns = bpf_ktime_get_boot_ns();
-	if (wants & TF_SYS_NOTED)
-		tf_read_ids(&note->ids, task);
+	if (note) { /* else no memory: the exit reports the call without what the entry would have told */
+		note->nr = nr;
+		note->start_ns = bpf_ktime_get_boot_ns();
+		if (wants & TF_SYS_NOTED)
+			tf_read_ids(&note->ids, task);
+	}
 	tf_sys_go(ctx, &tf_enter_progs, nr, wants, 8, 0);
 	return 0;
 }
@@ -46,7 +64,10 @@ int tf_sys_enter(__u64 *ctx)
 /* The path argument of a call, 0 = it has none, or gave none. */
 static __always_inline __u64 tf_path_arg(const struct pt_regs *regs, __u32 nr)
 {
-	switch (nr < TF_SYS_MAX ? tf_path_places[nr] : 0) {
+	__u32 place = nr < TF_SYS_MAX ? nr : TF_SYS_MAX - 1; /* the last number is no call's */
+
+	tf_unknown(place);
+	switch (tf_path_places[place & (TF_SYS_MAX - 1)]) {
 	case 1: return tf_sys_arg(regs, 0);
 	case 2: return tf_sys_arg(regs, 1);
 	case 5: return tf_sys_arg(regs, 4);
@@ -64,6 +85,8 @@ static __always_inline void tf_fill_call(struct tf_syscall *e, struct pt_regs *r
 	e->sp = tf_regs_sp(regs);
 	e->nr = nr;
 	e->errno_ = tf_sys_errno(ret);
+	if (tf_is_compat())
+		e->h.flags |= TF_F_COMPAT;
 	e->path.offset = e->path.len = e->path.full_len = 0;
 	e->_pad0 = 0;
 }
@@ -76,7 +99,7 @@ static __always_inline __u16 tf_claim_path(struct tf_slot *slot, struct tf_text 
 
 	if (cap > TF_PATH_CAP)
 		cap = TF_PATH_CAP;
-	n = bpf_probe_read_user_str(slot->data + 184, cap, (void *)address); /* with the NUL */
+	n = tf_user_str(slot->data + 184, cap, (void *)address); /* with the NUL */
 	if (n <= 0 || n > TF_PATH_CAP)
 		return TF_F_PARTIAL; /* its page is not there (any more) */
 	text->len = n - 1;
@@ -89,7 +112,7 @@ static __always_inline __u16 tf_claim_path(struct tf_slot *slot, struct tf_text 
 
 static __always_inline void tf_emit_with_path(struct tf_gate *g, struct tf_who *who, struct pt_regs *regs, long ret, __u32 nr, __u16 flags)
 {
-	struct task_struct *task = tf_current();
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct tf_slot *slot = tf_claim(g);
 	struct tf_syscall *e;
 	__u32 len;
@@ -108,7 +131,7 @@ static __always_inline void tf_emit_with_path(struct tf_gate *g, struct tf_who *
 /* Any call that the user listed (programs.process.monitor_syscalls). */
 TF_ON_EXIT(tf_syscall_call, TF_SYS_CALL)
 {
-	struct task_struct *task = tf_current();
+	struct task_struct *task = bpf_get_current_task_btf();
 	struct tf_syscall *e;
 	struct tf_who who;
 	struct tf_gate g;

@@ -26,12 +26,7 @@ struct tf_flow {
 	__u8  direction;         /* enum tf_direction: of its first use */
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct tf_flow);
-} tf_flows SEC(".maps");
+TF_SOCK_STORE(tf_flows, struct tf_flow, 0);
 
 static __always_inline void tf_copy_ip(__u8 *to, const __u8 *from)
 {
@@ -81,23 +76,28 @@ static __always_inline void tf_fill_flow(struct tf_network *e, const struct tf_f
 }
 
 /* Reports what was added up and begins anew. Sums stay exact: what is added meanwhile is left for the next report. */
-static __always_inline void tf_emit_flow(struct tf_flow *f, const struct tf_owner *owner, __u64 now)
+TF_GLOBAL int tf_emit_flow(struct tf_flow *f, struct tf_owner *owner)
 {
-	__u64 began = f->began_ns, sent = f->sent, received = f->received;
+	__u64 began, sent, received;
 	struct tf_network *e;
 	struct tf_who who;
 	struct tf_gate g;
 
+	if (!f)
+		return 0;
+	began = f->began_ns;
+	sent = f->sent;
+	received = f->received;
 	if (!began || !tf_swap_if(&f->began_ns, began, 0))
-		return; /* nothing, or another processor is at it */
+		return 0; /* nothing, or another processor is at it */
 	tf_add(&f->sent, -sent);
 	tf_add(&f->received, -received);
 	tf_read_owner(&who, owner);
 	if (!tf_admit(&g, &who, TF_K_NETWORK_FLOW))
-		return;
+		return 0;
 	e = tf_reserve(&g, TF_K_NETWORK_FLOW, struct tf_network);
 	if (!e)
-		return;
+		return 0;
 	tf_fill_gate(&g, &e->h, TF_K_NETWORK_FLOW);
 	tf_fill_owner(&e->h, owner);
 	tf_fill_flow(e, f);
@@ -105,6 +105,7 @@ static __always_inline void tf_emit_flow(struct tf_flow *f, const struct tf_owne
 	e->bytes_received = received;
 	e->duration_ns = e->h.ts_ns > began ? e->h.ts_ns - began : 0;
 	tf_submit(&g, TF_K_NETWORK_FLOW, e);
+	return 0;
 }
 
 /* A record of its own for this one operation. */
@@ -126,15 +127,17 @@ static __always_inline void tf_emit_single(struct tf_gate *g, const struct tf_fl
 	tf_submit(g, kind, e);
 }
 
-/* Who uses a socket now owns it. */
+/* Who uses a socket now owns it. What another process used it for until now is that one's. */
 static __always_inline struct tf_owner *tf_note_user(struct tf_flow *f, struct sock *sk, struct task_struct *task)
 {
 	struct tf_owner *owner = bpf_sk_storage_get(&tf_owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
-	if (owner && (f->pid != task->tgid || owner->subject.pid != task->tgid || owner->subject.tid != task->pid)) {
+	if (tf_enabled(TF_K_NETWORK_FLOW) && owner && owner->subject.pid && owner->subject.pid != TF_GO(task, tgid))
+		tf_emit_flow(f, owner);
+	if (owner && (f->pid != TF_GO(task, tgid) || owner->subject.pid != TF_GO(task, tgid) || owner->subject.tid != TF_GO(task, pid))) {
 		tf_read_subject(&owner->subject, task);
 		tf_note_followed(owner);
-		f->pid = task->tgid;
+		f->pid = TF_GO(task, tgid);
 	}
 	return owner;
 }
@@ -151,7 +154,7 @@ static __always_inline void tf_note_use(struct sock *sk, int bytes, const __u32 
 	__u64 began;
 	__u16 flags;
 
-	if (!tf_enabled(kind) || !sk || bytes < 0 || sk->sk_protocol != IPPROTO_UDP || task->flags & PF_KTHREAD ||
+	if (!tf_enabled(kind) || !sk || bytes < 0 || sk->sk_protocol != IPPROTO_UDP || TF_GO(task, flags) & PF_KTHREAD ||
 	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6) || !tf_wanted_inet(sk))
 		return;
 	if (!tf_admit_task(&g, &who, task, &flags, kind))
@@ -177,7 +180,7 @@ static __always_inline void tf_note_use(struct sock *sk, int bytes, const __u32 
 	else
 		tf_count(&g, TF_L_K_AGGREGATED);
 	if (tf_enabled(TF_K_NETWORK_FLOW) && began && tf_now(&g) - began >= TF_FLOW_EVERY)
-		tf_emit_flow(f, owner, tf_now(&g));
+		tf_emit_flow(f, owner);
 }
 
 /* Hook: sock_send_length, since 6.3, at the end of every send on any socket, in the sender's context: others than UDP leave at once. */
@@ -254,7 +257,7 @@ static __always_inline void tf_note_first_user(struct bpf_sock *sk)
 	struct task_struct *task = tf_current();
 	struct tf_owner *owner;
 
-	if (bpf_sk_storage_get(&tf_owners, sk, 0, 0) || task->flags & PF_KTHREAD)
+	if (bpf_sk_storage_get(&tf_owners, sk, 0, 0) || TF_GO(task, flags) & PF_KTHREAD)
 		return;
 	owner = bpf_sk_storage_get(&tf_owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (!owner)
@@ -327,6 +330,6 @@ int tf_udp_release(struct bpf_sock *ctx)
 	if (ctx->protocol == IPPROTO_UDP)
 		f = bpf_sk_storage_get(&tf_flows, ctx, 0, 0);
 	if (f)
-		tf_emit_flow(f, bpf_sk_storage_get(&tf_owners, ctx, 0, 0), 0);
+		tf_emit_flow(f, bpf_sk_storage_get(&tf_owners, ctx, 0, 0));
 	return 1;
 }

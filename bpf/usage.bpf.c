@@ -2,6 +2,7 @@
 /* Use of CPU and memory, one record per process whenever user space runs the iterator (programs.process.usage_interval). Totals since the
  * process began, not differences: a record that is lost costs resolution, not truth. */
 #include "tf_iter.bpf.h"
+#include "tf_rss.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -24,13 +25,6 @@ struct task_struct___sums {
 	struct list_head thread_node;
 	unsigned long nvcsw, nivcsw, min_flt, maj_flt;
 	struct mm_struct *mm;
-};
-/* 6.2 made each count a percpu_counter; until then there was one struct of four. */
-struct mm_struct___v62 {
-	struct percpu_counter rss_stat[4];
-};
-struct mm_struct___old {
-	struct mm_rss_stat rss_stat;
 };
 #pragma clang attribute pop
 
@@ -77,7 +71,7 @@ static __always_inline bool tf_sum_once(struct tf_sum *s, struct signal_struct__
 	s->switches = BPF_CORE_READ(signal, nvcsw) + BPF_CORE_READ(signal, nivcsw);
 	s->minor = BPF_CORE_READ(signal, min_flt);
 	s->major = BPF_CORE_READ(signal, maj_flt);
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+	if (tf_has_helper(loop)) {
 		bpf_loop(TF_USAGE_THREADS, tf_add_thread, s, 0);
 	} else {
 		for (__u32 i = 0; i < TF_USAGE_THREADS_OLD; i++)
@@ -85,27 +79,6 @@ static __always_inline bool tf_sum_once(struct tf_sum *s, struct signal_struct__
 				break;
 	}
 	return !((dead ^ BPF_CORE_READ(signal, sum_sched_runtime)) | (__u32)(threads ^ BPF_CORE_READ(signal, nr_threads)));
-}
-
-/* Pages in memory: files, anonymous, shared. Since 6.2 what the CPUs have not yet added to the common count is left out. */
-static __always_inline __u64 tf_rss_pages(struct mm_struct *mm)
-{
-	struct mm_struct___v62 *now = (void *)mm;
-	struct mm_struct___old *old = (void *)mm;
-	__s64 file = 0, anon = 0, shared = 0;
-
-	if (!mm)
-		return 0;
-	if (bpf_core_field_exists(old->rss_stat.count)) {
-		bpf_core_read(&file, sizeof(file), &old->rss_stat.count[0].counter);
-		bpf_core_read(&anon, sizeof(anon), &old->rss_stat.count[1].counter);
-		bpf_core_read(&shared, sizeof(shared), &old->rss_stat.count[3].counter);
-	} else {
-		bpf_core_read(&file, sizeof(file), &now->rss_stat[0].count);
-		bpf_core_read(&anon, sizeof(anon), &now->rss_stat[1].count);
-		bpf_core_read(&shared, sizeof(shared), &now->rss_stat[3].count);
-	}
-	return (file > 0 ? file : 0) + (anon > 0 ? anon : 0) + (shared > 0 ? shared : 0);
 }
 
 static __always_inline void tf_emit_usage(struct tf_gate *g, struct tf_who *who, struct task_struct *task, struct tf_sum *sum, __u16 flags)
@@ -118,7 +91,7 @@ static __always_inline void tf_emit_usage(struct tf_gate *g, struct tf_who *who,
 	tf_fill_gate(g, &e->h, TF_K_CPU_USAGE);
 	tf_fill_task(&e->h, who, task, flags);
 	e->on_cpu_ns = sum->on_cpu_ns;
-	e->rss = tf_rss_pages(sum->mm) * tf_consts.page_size;
+	e->rss = tf_rss(sum->mm);
 	e->switches = sum->switches;
 	e->threads = BPF_CORE_READ(signal, nr_threads);
 	e->minor_faults = sum->minor;

@@ -63,7 +63,8 @@ void tf_batch_detach(struct tf_batch *b);       /* Python holds it now; idempote
 int tf_batch_select(const struct tf_batch *src, const uint64_t *const mask[TF_TYPE_MAX], struct tf_batch **out);
 /* A batch out of several, in order; header fields are the last one's, loss is summed. */
 int tf_batch_concat(struct tf_batch *const *src, size_t n, struct tf_batch **out);
-/* Appends one row (row_size bytes, its tf_text offsets relative to `text`) and rebases the offsets. -ENOSPC when the carved room is used up. */
+/* Appends one row (row_size bytes, its tf_text offsets relative to `text`) and rebases the offsets. -ENOSPC when the carved room is used
+ * up. */
 int tf_batch_append(struct tf_batch *b, uint8_t domain, const void *row, const void *text, uint32_t text_len);
 /* Order of all rows by (ts_ns, cpu, lane, seq): fills domain[] and row[] (total entries each). */
 void tf_batch_order(const struct tf_batch *b, uint8_t *domain, uint32_t *row);

@@ -63,6 +63,19 @@ static struct span scope_id(struct span s, const char *prefix)
 	return is_hex_id(id) ? id : (struct span){s.at, 0};
 }
 
+/* "ANYTHING:PREFIX:<id>", the prefix without its "-": the id, len 0 = it is not that. */
+static struct span colon_id(struct span s, const char *prefix)
+{
+	const size_t word = strlen(prefix) - 1, len = word + HEX_ID + 2;
+	const struct span none = {s.at, 0};
+	struct span id;
+
+	if (s.len < len || s.at[s.len - len] != ':' || s.at[s.len - HEX_ID - 1] != ':' || memcmp(s.at + s.len - len + 1, prefix, word))
+		return none;
+	id = (struct span){s.at + s.len - HEX_ID, HEX_ID};
+	return is_hex_id(id) ? id : none;
+}
+
 /* One component, and the one above it (empty at the top). */
 static enum tf_runtime judge(struct span s, struct span above, bool in_pods, struct span *id)
 {
@@ -70,11 +83,18 @@ static enum tf_runtime judge(struct span s, struct span above, bool in_pods, str
 		const char *prefix;
 		enum tf_runtime runtime;
 	} scopes[] = {
-		{"docker-", TF_RT_DOCKER}, {"cri-containerd-", TF_RT_CONTAINERD}, {"crio-", TF_RT_CRIO}, {"libpod-", TF_RT_PODMAN},
+		{"docker-", TF_RT_DOCKER}, {"cri-containerd-", TF_RT_CONTAINERD}, {"nerdctl-", TF_RT_CONTAINERD}, {"crio-", TF_RT_CRIO},
+		{"libpod-payload-", TF_RT_PODMAN}, {"libpod-", TF_RT_PODMAN}, /* payload: --cgroups=split, as Quadlet's services have it */
 	};
 
 	for (size_t i = 0; i < sizeof(scopes) / sizeof(scopes[0]); i++) {
 		*id = scope_id(s, scopes[i].prefix);
+		if (id->len)
+			return scopes[i].runtime;
+	}
+	/* "SLICE:PREFIX:<id>": what the systemd driver was to make, made by a runtime that only knows cgroupfs */
+	for (size_t i = 0; i < sizeof(scopes) / sizeof(scopes[0]); i++) {
+		*id = colon_id(s, scopes[i].prefix);
 		if (id->len)
 			return scopes[i].runtime;
 	}

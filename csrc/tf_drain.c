@@ -242,7 +242,8 @@ static void scan_ring(struct tf_drain *d, uint32_t ring, uint64_t look, struct t
 }
 
 /* Adds to `more` what a ring will need besides what was seen of it, if it goes on as it began. */
-static void estimate(const struct tf_drain *d, uint32_t ring, const struct tf_need *before, const struct tf_need *after, struct tf_need *more)
+static void estimate(const struct tf_drain *d, uint32_t ring, const struct tf_need *before, const struct tf_need *after,
+		     struct tf_need *more)
 {
 	const struct tf_cursor *cur = &d->cursors[ring];
 	uint64_t seen = cur->end - d->o.rings[ring].read;

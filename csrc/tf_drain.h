@@ -2,8 +2,8 @@
 /* tf_drain: one drain pass: looks over the rings (tf_drain_scan), then copies the records into a batch carved to fit (tf_drain_copy).
  * Scanning checks every length, stops at BUSY, counts per (cpu, kind); copying demultiplexes by domain in one walk while the headers
  * are still in cache. Nothing is consumed by a scan: a pass that finds no memory leaves the rings as they are.
- * A scan looks at the first look_bytes of a pass and estimates the rest from it; copying goes on there, checking as it goes, until something
- * is out of the ordinary or the room is used up. So memory, which is what limits a drain, is read once.
+ * A scan looks at the first look_bytes of a pass and estimates the rest from it; copying goes on there, checking as it goes, until
+ * something is out of the ordinary or the room is used up. So memory, which is what limits a drain, is read once.
  * Foreign bytes: a record of a wrong length, type, lane or cpu, or with a text outside its tail, is counted u_bad and skipped; a length
  * that leaves the ring or passes TF_RECORD_CAP makes all that is there one bad record: nothing behind it can be found again. */
 #ifndef TF_DRAIN_H
@@ -38,8 +38,8 @@ void tf_drain_scan(struct tf_drain *d, struct tf_drain_result *out);
  * Returns the smallest ts_ns up to which a ring that was not emptied has been read (UINT64_MAX if all were emptied). */
 uint64_t tf_drain_copy(struct tf_drain *d, struct tf_batch *b, uint64_t late_before);
 void tf_drain_publish(struct tf_drain *d);
-/* consumed/u_bad per (cpu, kind), only grows: [ncpu * TF_KIND_MAX][2]: [0] consumed without bad, [1] bad. Bad records whose kind or cpu cannot
- * be told are on kind 0 of the ring's cpu. */
+/* consumed/u_bad per (cpu, kind), only grows: [ncpu * TF_KIND_MAX][2]: [0] consumed without bad, [1] bad. Bad records whose kind or cpu
+ * cannot be told are on kind 0 of the ring's cpu. */
 const uint64_t (*tf_drain_counts(const struct tf_drain *d))[2];
 /* last seq read, [ncpu * TF_LANES]. */
 const uint64_t *tf_drain_last_seq(const struct tf_drain *d);

@@ -72,7 +72,8 @@ struct tf_memring *tf_memsource_ring(struct tf_memsource *m, uint32_t cpu, uint3
 	return cpu < m->source.ncpu && lane < TF_LANES ? &m->mem[cpu * TF_LANES + lane] : NULL;
 }
 
-uint64_t tf_memsource_fill(struct tf_memsource *m, uint32_t cpu, uint32_t kind, const void *row, uint32_t len, uint64_t n, bool stop_on_full)
+uint64_t tf_memsource_fill(struct tf_memsource *m, uint32_t cpu, uint32_t kind, const void *row, uint32_t len, uint64_t n,
+			   bool stop_on_full)
 {
 	uint32_t lane = tf_kind_table[kind].lane;
 	struct tf_memring *ring = &m->mem[cpu * TF_LANES + lane];

@@ -81,7 +81,7 @@ static int set_consts(struct tf_object *o, char *msg, size_t msg_size)
 	memcpy(c->kinds, w->kind_mask, sizeof(c->kinds));
 	c->threshold_bytes = w->threshold_bytes;
 	c->content_max = w->content_max;
-	c->options = w->options;
+	c->options = w->options | (w->globs ? TF_O_NOT_COMMS : 0);
 	c->page_size = (uint32_t)sysconf(_SC_PAGESIZE);
 	return 0;
 }
@@ -160,6 +160,7 @@ static int open_steps(struct tf_object *o, char *msg, size_t msg_size)
 int tf_object_open(const struct tf_object_opts *opts, struct tf_object **out, char *msg, size_t msg_size)
 {
 	struct tf_object *o = calloc(1, sizeof(*o));
+	struct btf *types;
 	int rc;
 
 	*out = NULL;
@@ -174,7 +175,13 @@ int tf_object_open(const struct tf_object_opts *opts, struct tf_object **out, ch
 	for (int i = 0; i < TF_M_COUNT; i++)
 		o->map_fd[i] = -1;
 	tf_log_begin(o);
+	types = btf__load_vmlinux_btf(); /* kept for all who ask while we open; without it the first of them says what is wrong */
 	rc = open_steps(o, msg, msg_size);
+	btf__free(types);
+	if (rc)
+		tf_rings_ready(o, NULL, 0); /* what went wrong first is what is told */
+	else
+		rc = tf_rings_ready(o, msg, msg_size);
 	tf_log_end();
 	if (rc) {
 		tf_object_close(o);

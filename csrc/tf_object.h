@@ -10,7 +10,8 @@
 #define TF_ARGS_NONE UINT32_MAX
 
 struct tf_object_opts {
-	uint64_t bulk_bytes;            /* total of the bulk lane over all CPUs; 0 = 16 MiB. Ring = largest power of two <= total/CPUs, at least 256 KiB, else CPUs share */
+	/* total of the bulk lane over all CPUs; 0 = 16 MiB. Ring = largest power of two <= total/CPUs, at least 256 KiB, else CPUs share */
+	uint64_t bulk_bytes;
 	bool synth;                     /* the load generator, and no hook of ours */
 	bool follow;                    /* synth: rules over descendants may be set */
 	uint64_t kind_mask[TF_KIND_MAX / 64];   /* kinds that the configuration enables: programs that serve none of them are not loaded */
@@ -27,7 +28,8 @@ struct tf_object_opts {
 	uint32_t pressure_window_us;
 	const char *pressure_path;      /* used by tf_object_open only; NULL = /proc/pressure/memory */
 	uint32_t families;              /* bits: tf_family that may be used; 0 = all */
-	bool old;                       /* load the variant for kernels without fetch atomics (before 5.12) also where the kernel has them (tests) */
+	/* load the variant for kernels without fetch atomics (before 5.12) also where the kernel has them (tests) */
+	bool old;
 	bool trace_self;                /* do not skip our own process (tests) */
 	bool no_snapshot;
 	bool profile;                   /* have the kernel time every program run while the object lives (needs CAP_SYS_ADMIN) */
@@ -78,10 +80,11 @@ struct tf_rules_spec {
 int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s);
 int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits);
 int tf_object_set_throttle(struct tf_object *o, uint64_t rate, uint64_t burst);
-/* Puts a directory or file into the kernel's sets (bits: tf_path_set); shorter paths first. -ENOENT: it is not there; paths that user memory claims are matched
- * by its text all the same. -ENAMETOOLONG: above 247 bytes. -E2BIG, -ENOSPC: too many. */
+/* Puts a directory or file into the kernel's sets (bits: tf_path_set); shorter paths first. -ENOENT: it is not there; paths that user
+ * memory claims are matched by its text all the same. -ENAMETOOLONG: above 247 bytes. -E2BIG, -ENOSPC: too many. */
 int tf_object_set_paths(struct tf_object *o, uint32_t bits, const char *path);
-/* How many things that decide about records (rule generation, rules, rates, throttle, links) are not as we left them; the first one in msg. */
+/* How many things that decide about records (rule generation, rules, rates, throttle, links) are not as we left them; the first one in
+ * msg. */
 uint32_t tf_object_tampered(struct tf_object *o, char *msg, size_t msg_size);
 /* Runs the generator once on the calling thread's CPU (GIL not needed). 0 or -errno. */
 int tf_object_synth(struct tf_object *o, struct tf_synth_args *args);

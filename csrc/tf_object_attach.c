@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_object_attach: hooks the loaded programs up: tracepoints and functions by a link, handlers of system calls by an entry per number in the
- * dispatcher's array, control group hooks at the root of the version 2 hierarchy. */
+/* tf_object_attach: hooks the loaded programs up: tracepoints and functions by a link, handlers of system calls by an entry per number
+ * in the dispatcher's array, control group hooks at the root of the version 2 hierarchy. */
 #include "tf_object_impl.h"
 
 #include <fcntl.h>
@@ -66,7 +66,8 @@ static int wire(struct tf_object *o, struct tf_program *p)
 		rc = bpf_map_update_elem(array, &index, &fd, BPF_ANY);
 		if (rc)
 			return rc;
-		tf_store_release(&wants[(size_t)nr * 2], wants[(size_t)nr * 2] | bits);
+		o->kept.wants[nr] |= bits;
+		tf_store_release(&wants[(size_t)nr * 2], o->kept.wants[nr]);
 	}
 	p->wired = true;
 	tf_set_state(p, TF_P_ATTACHED, 0, "");
@@ -119,18 +120,25 @@ static bool dispatch_due(const struct tf_object *o, const struct tf_program_spec
 	return false;
 }
 
-/* Attaches what serves one of these kinds: handlers before their dispatchers. Returns the first error; the others are still tried. */
+/* Handlers before their dispatchers, and last what notes something for them: a note taken before its reader is there would be a later
+ * call's. */
+static int attach_turn(const struct tf_program_spec *s)
+{
+	return s->flags & TF_PS_DISPATCH ? 1 : s->flags & TF_PS_MORE ? 2 : 0;
+}
+
+/* Attaches what serves one of these kinds. Returns the first error; the others are still tried. */
 int tf_attach_wanted(struct tf_object *o, const uint64_t *kinds, char *msg, size_t msg_size)
 {
 	int first_error = 0;
 
-	for (int dispatchers = 0; dispatchers < 2; dispatchers++)
+	for (int turn = 0; turn < 3; turn++)
 		for (size_t i = 0; i < o->n_programs; i++) {
 			struct tf_program *p = &o->programs[i];
 			const bool dispatcher = p->spec->flags & TF_PS_DISPATCH;
 			int rc;
 
-			if (dispatcher != dispatchers || !is_hook(p->spec) || p->info.state == TF_P_NOT_WANTED)
+			if (attach_turn(p->spec) != turn || !is_hook(p->spec) || p->info.state == TF_P_NOT_WANTED)
 				continue;
 			if (dispatcher ? !dispatch_due(o, p->spec) : !tf_serves(p->spec, kinds))
 				continue;

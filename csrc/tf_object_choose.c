@@ -6,8 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-static const struct tf_spec_table *const tables[] = {
-	&tf_specs_core, &tf_specs_network, &tf_specs_file, &tf_specs_security, &tf_specs_container, &tf_specs_memory,
+const struct tf_spec_table *const tf_spec_tables[] = {
+	&tf_specs_core, &tf_specs_network, &tf_specs_file, &tf_specs_security, &tf_specs_container, &tf_specs_memory, NULL,
 };
 
 static const struct {
@@ -54,8 +54,8 @@ void tf_set_state(struct tf_program *p, enum tf_program_state state, int error, 
 	snprintf(p->info.reason, sizeof(p->info.reason), "%s", reason);
 }
 
-/* Kernels without CONFIG_KPROBES load such programs and have nothing to attach them to. The first file is there since 4.17, the second needs
- * tracefs. */
+/* Kernels without CONFIG_KPROBES load such programs and have nothing to attach them to. The first file is there since 4.17, the second
+ * needs tracefs. */
 static bool has_kprobes(void)
 {
 	return !access("/sys/bus/event_source/devices/kprobe/type", F_OK) || !access("/sys/kernel/tracing/kprobe_events", F_OK) ||
@@ -82,6 +82,11 @@ static int hook_args(const struct btf *vmlinux, const char *hook, size_t family)
 	return t && btf_is_func_proto(t) ? (int)btf_vlen(t) - 1 : -1; /* the first is the probe's own data */
 }
 
+static bool too_new(const struct tf_object *o, const struct tf_program_spec *s)
+{
+	return o->old && s->flags & TF_PS_NOT_OLD;
+}
+
 static bool has_hook(struct tf_object *o, struct tf_program *p, const struct btf *vmlinux)
 {
 	const struct tf_program_spec *s = p->spec;
@@ -99,6 +104,11 @@ static bool has_hook(struct tf_object *o, struct tf_program *p, const struct btf
 	}
 	if (families[f].family == TF_H_KPROBE && !has_kprobes()) {
 		snprintf(p->info.reason, sizeof(p->info.reason), "this kernel has no kprobes");
+		return false;
+	}
+	if (too_new(o, s)) {
+		snprintf(p->info.reason, sizeof(p->info.reason), "too much for the verifier of kernels before 5.12, which have not global functions "
+			 "with pointers (Linux 5.12) nor the BPF helper bpf_loop (Linux 5.17)");
 		return false;
 	}
 	args = hook_args(vmlinux, s->hook, f);
@@ -146,12 +156,17 @@ static bool has_timed(const struct tf_object *o)
 	return o->opts.options & TF_O_DURATIONS;
 }
 
+/* What a dispatcher is for. */
+static bool dispatches(const struct tf_object *o, const struct tf_program_spec *s)
+{
+	return has_handlers(o, s->hook) || (strstr(s->hook, "sys_enter") && has_handlers(o, "tp_btf/sys_exit") && has_timed(o));
+}
+
 static void choose(struct tf_object *o, struct tf_program *p, const struct btf *vmlinux)
 {
 	const struct tf_program_spec *s = p->spec;
 
-	if (s->flags & TF_PS_DISPATCH ? !has_handlers(o, s->hook) && !(strstr(s->hook, "sys_enter") && has_handlers(o, "tp_btf/sys_exit") && has_timed(o))
-				      : !wanted(o, s))
+	if (s->flags & TF_PS_DISPATCH ? !dispatches(o, s) : !wanted(o, s))
 		tf_set_state(p, TF_P_NOT_WANTED, 0, "no kind that it serves is wanted");
 	else if (has_hook(o, p, vmlinux))
 		tf_set_state(p, TF_P_LOADED, 0, "");
@@ -170,7 +185,7 @@ static void forgive_variants(struct tf_object *o)
 	for (size_t i = 0; i < o->n_programs; i++)
 		for (size_t k = 0; k < o->n_programs; k++)
 			if (o->programs[i].info.state == TF_P_MISSING_HOOK && o->programs[k].info.state == TF_P_LOADED &&
-			    o->programs[i].spec->part == o->programs[k].spec->part &&
+			    !too_new(o, o->programs[i].spec) && o->programs[i].spec->part == o->programs[k].spec->part &&
 			    !strcmp(o->programs[i].spec->hook, o->programs[k].spec->hook))
 				tf_set_state(&o->programs[i], TF_P_NOT_WANTED, 0, "another variant fits this kernel");
 }
@@ -179,15 +194,15 @@ int tf_list_programs(struct tf_object *o, const struct btf *vmlinux)
 {
 	size_t n = 0;
 
-	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
-		n += tables[t]->n;
+	for (size_t t = 0; tf_spec_tables[t]; t++)
+		n += tf_spec_tables[t]->n;
 	o->programs = calloc(n, sizeof(*o->programs));
 	if (!o->programs)
 		return -ENOMEM;
-	for (size_t t = 0; t < sizeof(tables) / sizeof(tables[0]); t++)
-		for (size_t i = 0; i < tables[t]->n; i++) {
+	for (size_t t = 0; tf_spec_tables[t]; t++)
+		for (size_t i = 0; i < tf_spec_tables[t]->n; i++) {
 			struct tf_program *p = &o->programs[o->n_programs++];
-			const struct tf_program_spec *s = &tables[t]->at[i];
+			const struct tf_program_spec *s = &tf_spec_tables[t]->at[i];
 
 			p->spec = s;
 			p->info.more = s->flags & TF_PS_MORE;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_object_family: kinds of hook that a kernel may refuse as a whole, tried once with a program of two instructions: found out while a part
- * is loading, it would cost the load of all programs of the part. */
+/* tf_object_family: kinds of hook that a kernel may refuse as a whole, tried once with a program of two instructions: found out while a
+ * part is loading, it would cost the load of all programs of the part. */
 #include "tf_object_impl.h"
 
 #include <unistd.h>
@@ -41,6 +41,18 @@ bool tf_refuses_family(int error)
 	return error == -EPERM || error == -EOPNOTSUPP || error == -524; /* ENOTSUPP, which is the kernel's own */
 }
 
+/* Why none of a kind can be had, told of the kind: one was tried, and it is not to blame. */
+void tf_explain_family(const struct tf_program_spec *s, int error, char *msg, size_t msg_size)
+{
+	char kind[64];
+
+	snprintf(kind, sizeof(kind), "programs of this kind (%.*s)", (int)strcspn(s->hook, "/"), s->hook);
+	if (error == -EPERM)
+		tf_explain_eperm(kind, msg, msg_size);
+	else
+		snprintf(msg, msg_size, "this kernel refuses %s: %s", kind, strerror(-error));
+}
+
 /* 0 or -errno. */
 static int try_hook(const struct btf *vmlinux, const struct tf_program_spec *s)
 {
@@ -64,14 +76,11 @@ static int try_hook(const struct btf *vmlinux, const struct tf_program_spec *s)
 	return fd < 0 ? fd : 0;
 }
 
-static void refuse(struct tf_object *o, int family, struct tf_program *first, int error)
+static void refuse(struct tf_object *o, int family, const struct tf_program *first, int error)
 {
 	char reason[sizeof(first->info.reason)] = "";
 
-	if (error == -EPERM)
-		tf_explain_refused(first->spec, reason, sizeof(reason));
-	else
-		snprintf(reason, sizeof(reason), "this kernel refuses programs of its kind (%s): %s", first->spec->hook, strerror(-error));
+	tf_explain_family(first->spec, error, reason, sizeof(reason));
 	for (size_t i = 0; i < o->n_programs; i++) {
 		struct tf_program *p = &o->programs[i];
 

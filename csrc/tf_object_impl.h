@@ -3,10 +3,12 @@
 #ifndef TF_OBJECT_IMPL_H
 #define TF_OBJECT_IMPL_H
 
+#include "tf_blobs.h"
 #include "tf_object.h"
 #include "tf_object_specs.h"
 #include "tf_psi.h"
 
+#include <pthread.h>
 #include <stdio.h>
 
 #include "bpf.h"
@@ -44,6 +46,9 @@ struct tf_object {
 	size_t mapped_len[TF_M_MAPPED];
 	struct tf_ring *rings;          /* [nrings * TF_LANES] */
 	int *ring_fds;
+	pthread_t rings_thread;         /* hands the rings to the programs, while we open */
+	bool rings_waiting;             /* it is to be joined */
+	int rings_error;                /* its result */
 	struct bpf_link *iter_link;     /* the snapshot under way */
 	int iter_fd;
 	int core_fd;                    /* while loading: the kernel types that the parts name (tf_object_btf.c); -1 = search all */
@@ -55,7 +60,8 @@ struct tf_object {
 	struct {                        /* what we last wrote into the maps: tf_object_watch.c compares */
 		struct tf_rule_slot rules;
 		uint64_t rates[TF_KIND_COUNT];
-		uint64_t throttle_rate, throttle_burst;
+		uint64_t throttle_rate, throttle_burst, dir_bits[4];
+		uint32_t wants[TF_SYS_MAX];     /* of map tf_sys_wants */
 	} kept;
 	uint32_t gen, follow_set;
 	uint32_t *roots;                /* of follow_set, sorted */
@@ -77,9 +83,13 @@ void tf_set_state(struct tf_program *p, enum tf_program_state state, int error, 
 /* A part's programs that are to be loaded, variants settled; each gets its bpf_program. How many. */
 size_t tf_choose_of_part(struct tf_object *o, enum tf_part_id part);
 
+/* tf_object_alone.c */
+void tf_find_alone(struct tf_object *o, const struct btf *vmlinux); /* kinds that need no atomic adds: tf_consts.alone */
+
 /* tf_object_family.c */
 int tf_family_of(const struct tf_program_spec *s);      /* of hooks that kernels refuse as a whole; -1 = of none */
 bool tf_refuses_family(int error);
+void tf_explain_family(const struct tf_program_spec *s, int error, char *msg, size_t msg_size);
 void tf_try_families(struct tf_object *o, const struct btf *vmlinux);   /* marks the programs of those that are refused */
 
 /* tf_object_info.c */
@@ -95,12 +105,14 @@ int tf_attach_wanted(struct tf_object *o, const uint64_t *kinds, char *msg, size
 /* tf_object_part.c: one embedded object, opened, checked, joined, loaded */
 const char *tf_part_name(enum tf_part_id part);
 int tf_part_open(struct tf_object *o, enum tf_part_id part, char *log, size_t log_size, char *msg, size_t msg_size);
-struct bpf_object *tf_part_types(const struct tf_object *o, enum tf_part_id part);
+const struct tf_blob *tf_part_blob(const struct tf_object *o, enum tf_part_id part);    /* NULL: not in this build */
+size_t tf_part_code_size(const struct tf_object *o, enum tf_part_id part);
 void tf_part_set_consts(struct tf_object *o, enum tf_part_id part);
 int tf_part_size_tables(struct tf_object *o, enum tf_part_id part);     /* maps named tf_t_*: opts.map_entries */
 int tf_part_join_maps(struct tf_object *o, enum tf_part_id part);
 int tf_part_check_layout(struct tf_object *o, enum tf_part_id part, char *msg, size_t msg_size);
-const char *tf_shared_map_name(enum tf_shared_map map);
+const char *tf_shared_map_name(enum tf_shared_map map);       /* in the object */
+const char *tf_shared_map_title(enum tf_shared_map map);      /* as users see it */
 
 /* tf_object_btf.c */
 int tf_core_btf(struct tf_object *o, const struct btf *vmlinux);
@@ -108,7 +120,8 @@ int tf_core_btf(struct tf_object *o, const struct btf *vmlinux);
 /* tf_object_maps.c */
 void tf_plan_rings(struct tf_object *o);
 int tf_size_maps(struct tf_object *o);
-int tf_make_rings(struct tf_object *o, char *msg, size_t msg_size);
+int tf_make_rings(struct tf_object *o, char *msg, size_t msg_size);     /* the programs see them when tf_rings_ready returns 0 */
+int tf_rings_ready(struct tf_object *o, char *msg, size_t msg_size);
 int tf_map_memory(struct tf_object *o, char *msg, size_t msg_size);
 void tf_unmap_memory(struct tf_object *o);
 
@@ -124,6 +137,9 @@ bool tf_has_fetch_atomics(void);
 int tf_explain_missing(char *msg, size_t msg_size);         /* -ENOTSUP and a sentence where the kernel lacks what we need; 0 */
 void tf_explain_eperm(const char *doing, char *msg, size_t msg_size);
 void tf_explain_refused(const struct tf_program_spec *s, char *msg, size_t msg_size);       /* EPERM for one program */
+
+/* tf_object_reason.c: true, and a sentence: the kernel is too old for this program */
+bool tf_explain_lacking(const struct tf_program_spec *s, int rc, const char *log, char *out, size_t size);
 
 /* tf_object_pressure.c */
 void tf_pressure_open(struct tf_object *o);

@@ -59,7 +59,8 @@ void tf_object_program_stats(struct tf_object *o)
 	}
 }
 
-static void put_map(struct tf_map_info *out, size_t cap, size_t *n, int fd, uint64_t bytes)
+/* `name`: NULL = as the kernel calls it. */
+static void put_map(struct tf_map_info *out, size_t cap, size_t *n, int fd, const char *name, uint64_t bytes)
 {
 	struct bpf_map_info info = {0};
 	__u32 len = sizeof(info);
@@ -70,7 +71,7 @@ static void put_map(struct tf_map_info *out, size_t cap, size_t *n, int fd, uint
 		struct tf_map_info *m = &out[*n];
 
 		*m = (struct tf_map_info){.id = info.id, .type = info.type, .max_entries = info.max_entries};
-		snprintf(m->name, sizeof(m->name), "%s", info.name);
+		snprintf(m->name, sizeof(m->name), "%s", name ? name : info.name);
 		m->bytes = bytes ? bytes : ((uint64_t)info.key_size + info.value_size) * info.max_entries;
 	}
 	(*n)++;
@@ -81,9 +82,9 @@ size_t tf_object_maps(struct tf_object *o, struct tf_map_info *out, size_t cap)
 	size_t n = 0;
 
 	for (int i = 0; i < TF_M_COUNT; i++)
-		put_map(out, cap, &n, o->map_fd[i], i < TF_M_MAPPED ? o->mapped_len[i] : 0);
+		put_map(out, cap, &n, o->map_fd[i], tf_shared_map_title((enum tf_shared_map)i), i < TF_M_MAPPED ? o->mapped_len[i] : 0);
 	for (uint32_t i = 0; i < o->nrings * TF_LANES; i++)
-		put_map(out, cap, &n, o->ring_fds[i], o->ring_bytes[i % TF_LANES]);
+		put_map(out, cap, &n, o->ring_fds[i], NULL, o->ring_bytes[i % TF_LANES]);
 	for (int part = TF_PART_BASE + 1; part < TF_PARTS; part++) {
 		struct bpf_map *map;
 
@@ -95,7 +96,7 @@ size_t tf_object_maps(struct tf_object *o, struct tf_map_info *out, size_t cap)
 			for (int i = 0; i < TF_M_COUNT; i++)
 				shared |= !strcmp(bpf_map__name(map), tf_shared_map_name((enum tf_shared_map)i));
 			if (!shared)
-				put_map(out, cap, &n, bpf_map__fd(map), 0);
+				put_map(out, cap, &n, bpf_map__fd(map), NULL, 0);
 		}
 	}
 	return n;

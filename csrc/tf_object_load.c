@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_object_load: loads the parts, two at a time, so that one refused program does not cost the others. The verifier takes most of the time,
- * and privileged programs are verified in parallel. */
+/* tf_object_load: loads the parts, two at a time, so that one refused program does not cost the others. The verifier takes most of the
+ * time, and privileged programs are verified in parallel. */
 #include "tf_object_impl.h"
 
-#include <pthread.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -13,7 +12,8 @@
 struct loader {
 	struct tf_object *o;
 	pthread_mutex_t lock;           /* of everything here, and of the programs' states while parts are loading */
-	int next;                       /* part that nobody has taken yet */
+	enum tf_part_id order[TF_PARTS];        /* the longest first, so that both threads end at the same time */
+	size_t next, n;                 /* in it: the part that nobody has taken yet */
 	int rc;                         /* first error */
 	char *msg;
 	size_t msg_size;
@@ -45,14 +45,16 @@ static void last_meaningful_line(char *log, char *out, size_t size)
 static void drop_family(struct tf_object *o, const struct tf_program *refused)
 {
 	const int family = tf_family_of(refused->spec);
+	char why[sizeof(refused->info.reason)];
 
 	if (family < 0 || !tf_refuses_family(refused->info.error))
 		return;
+	tf_explain_family(refused->spec, refused->info.error, why, sizeof(why));
 	for (size_t i = 0; i < o->n_programs; i++) {
 		struct tf_program *p = &o->programs[i];
 
 		if (p->info.state == TF_P_LOADED && !p->info.id && !tf_has_better(o, p) && tf_family_of(p->spec) == family && !o->parts[p->spec->part])
-			tf_set_state(p, TF_P_LOAD_FAILED, refused->info.error, refused->info.reason);
+			tf_set_state(p, TF_P_LOAD_FAILED, refused->info.error, why);
 	}
 }
 
@@ -68,7 +70,7 @@ static void drop_dependents(struct tf_object *o, const struct tf_program *refuse
 		if (p->spec->part != refused->spec->part || p->info.state != TF_P_LOADED)
 			continue;
 		snprintf(why, sizeof(why), "it ends in %s, which was refused: %.400s", refused->spec->name, refused->info.reason);
-		tf_set_state(p, TF_P_LOAD_FAILED, refused->info.error, why);
+		tf_set_state(p, refused->info.state, refused->info.error, why);
 	}
 }
 
@@ -77,15 +79,17 @@ static bool drop_culprit(struct tf_object *o, enum tf_part_id part, int rc, char
 {
 	const char *failed = tf_log_failed_program();
 	char reason[sizeof(((struct tf_program *)0)->info.reason)] = "";
-	bool found = false;
+	bool found = false, lacking;
 
-	last_meaningful_line(log, reason, sizeof(reason));
 	for (size_t i = 0; i < o->n_programs; i++) {
 		struct tf_program *p = &o->programs[i];
 
 		if (p->spec->part != part || p->info.state != TF_P_LOADED || strcmp(tf_program_name(p->spec), failed))
 			continue;
-		tf_set_state(p, TF_P_LOAD_FAILED, rc, reason[0] ? reason : tf_log_last_warning());
+		lacking = tf_explain_lacking(p->spec, rc, log, reason, sizeof(reason));
+		if (!lacking)
+			last_meaningful_line(log, reason, sizeof(reason));
+		tf_set_state(p, lacking ? TF_P_MISSING_HOOK : TF_P_LOAD_FAILED, rc, reason[0] ? reason : tf_log_last_warning());
 		if (rc == -EPERM && !reason[0])
 			tf_explain_refused(p->spec, p->info.reason, sizeof(p->info.reason));
 		p->prog = NULL;
@@ -206,15 +210,30 @@ static void note_loaded(struct tf_object *o)
 	}
 }
 
-/* The next part that has something to load, or TF_PARTS. */
-static int take_part(struct loader *l)
+/* The parts that have something to load, by the size of their code: what that takes the verifier is about in proportion. */
+static void order_parts(struct loader *l)
 {
-	int part;
+	size_t size[TF_PARTS];
+
+	for (int part = TF_PART_BASE + 1; part < TF_PARTS; part++) {
+		size_t at;
+
+		if (!tf_choose_of_part(l->o, (enum tf_part_id)part))
+			continue;
+		size[part] = tf_part_code_size(l->o, (enum tf_part_id)part);
+		for (at = l->n++; at && size[l->order[at - 1]] < size[part]; at--)
+			l->order[at] = l->order[at - 1];
+		l->order[at] = (enum tf_part_id)part;
+	}
+}
+
+/* TF_PARTS: none is left. */
+static enum tf_part_id take_part(struct loader *l)
+{
+	enum tf_part_id part;
 
 	pthread_mutex_lock(&l->lock);
-	while (!l->rc && l->next < TF_PARTS && !tf_choose_of_part(l->o, (enum tf_part_id)l->next))
-		l->next++;
-	part = l->rc ? TF_PARTS : l->next++;
+	part = l->rc || l->next == l->n ? TF_PARTS : l->order[l->next++];
 	pthread_mutex_unlock(&l->lock);
 	return part;
 }
@@ -226,8 +245,8 @@ static void *load_some(void *arg)
 	int rc = log ? 0 : -ENOMEM;
 
 	tf_log_begin(l->o);
-	for (int part = take_part(l); !rc && part < TF_PARTS; part = rc ? TF_PARTS : take_part(l))
-		rc = load_part(l, (enum tf_part_id)part, log, msg, sizeof(msg));
+	for (enum tf_part_id part = take_part(l); !rc && part < TF_PARTS; part = rc ? TF_PARTS : take_part(l))
+		rc = load_part(l, part, log, msg, sizeof(msg));
 	if (rc) {
 		pthread_mutex_lock(&l->lock);
 		if (!l->rc)
@@ -242,11 +261,12 @@ static void *load_some(void *arg)
 /* On this thread and a second one, which takes no signals; if it cannot be had, this one does it all. */
 static int load_all(struct tf_object *o, char *msg, size_t msg_size)
 {
-	struct loader l = {.o = o, .lock = PTHREAD_MUTEX_INITIALIZER, .next = TF_PART_BASE + 1, .msg = msg, .msg_size = msg_size};
+	struct loader l = {.o = o, .lock = PTHREAD_MUTEX_INITIALIZER, .msg = msg, .msg_size = msg_size};
 	sigset_t all, before;
 	pthread_t second;
 	bool two;
 
+	order_parts(&l);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &before);
 	two = !pthread_create(&second, NULL, load_some, &l);
@@ -257,10 +277,12 @@ static int load_all(struct tf_object *o, char *msg, size_t msg_size)
 	return l.rc;
 }
 
+/* 0 where the kernel cannot cast to it (bpf_rdonly_cast, 6.2). */
 static uint32_t type_id(const struct btf *vmlinux, const char *name)
 {
-	int id = btf__find_by_name_kind(vmlinux, name, BTF_KIND_STRUCT);
+	int id = btf__find_by_name_kind(vmlinux, "bpf_rdonly_cast", BTF_KIND_FUNC);
 
+	id = id > 0 ? btf__find_by_name_kind(vmlinux, name, BTF_KIND_STRUCT) : 0;
 	return id > 0 ? (uint32_t)id : 0;
 }
 
@@ -270,6 +292,8 @@ static void note_types(struct tf_object *o, const struct btf *vmlinux)
 	static const char *const names[] = {TF_PLAIN_TYPES(TF_PLAIN_NAME)};
 #undef TF_PLAIN_NAME
 
+	o->consts.type_task = type_id(vmlinux, "task_struct");
+	o->consts.type_sock = type_id(vmlinux, "sock");
 	for (int i = 0; i < TF_PLAIN_COUNT; i++)
 		o->consts.type_id[i] = type_id(vmlinux, names[i]);
 }
@@ -282,12 +306,11 @@ int tf_load_parts(struct tf_object *o, char *msg, size_t msg_size)
 	if (!vmlinux) {
 		snprintf(msg, msg_size, "cannot read /sys/kernel/btf/vmlinux");
 	} else {
-		o->consts.type_task = type_id(vmlinux, "task_struct");
-		o->consts.type_sock = type_id(vmlinux, "sock");
 		note_types(o, vmlinux);
 		rc = tf_list_programs(o, vmlinux);
 		if (!rc)
 			tf_try_families(o, vmlinux);
+		tf_find_alone(o, vmlinux);
 		o->core_fd = tf_core_btf(o, vmlinux);
 	}
 	if (!rc)

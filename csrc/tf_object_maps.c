@@ -2,6 +2,7 @@
 /* tf_object_maps: sizes of the shared maps, the rings inside them, and their view in our memory. */
 #include "tf_object_impl.h"
 
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -11,8 +12,8 @@
 #define MAX_RING (1ull << 31) /* max_entries is 32 bits and a power of two */
 
 static const char *const map_names[TF_M_COUNT] = {
-	[TF_M_LEDGER] = "tf_ledger", [TF_M_CPUS] = "tf_cpus", [TF_M_LANES] = "tf_lanes", [TF_M_SETTINGS] = "tf_settings",
-	[TF_M_RULES] = "tf_rules", [TF_M_RATES] = "tf_rates", [TF_M_SLOTS] = "tf_slots", [TF_M_RINGS_CRIT] = "tf_rings_crit",
+	[TF_M_LEDGER] = "tf_ledger", [TF_M_CPUS] = "tf_cpus", [TF_M_LANES] = "tf_lanes", [TF_M_SETTINGS] = ".data.tf_settings",
+	[TF_M_RULES] = ".data.tf_rules", [TF_M_RATES] = ".data.tf_rates", [TF_M_SLOTS] = "tf_slots", [TF_M_RINGS_CRIT] = "tf_rings_crit",
 	[TF_M_RINGS_BULK] = "tf_rings_bulk", [TF_M_RULE_SETS] = "tf_rule_sets", [TF_M_FOLLOW] = "tf_follow",
 	[TF_M_BUCKETS] = "tf_buckets", [TF_M_OWNERS] = "tf_owners", [TF_M_SYS_WANTS] = "tf_sys_wants", [TF_M_GLOBS] = "tf_globs",
 	[TF_M_NOTES] = "tf_notes", [TF_M_EXIT_PROGS] = "tf_exit_progs", [TF_M_ENTER_PROGS] = "tf_enter_progs", [TF_M_DIRS] = "tf_dirs",
@@ -22,6 +23,12 @@ static const char *const map_names[TF_M_COUNT] = {
 const char *tf_shared_map_name(enum tf_shared_map map)
 {
 	return map_names[map];
+}
+
+/* Variables lie in a map named after their section. */
+const char *tf_shared_map_title(enum tf_shared_map map)
+{
+	return strncmp(map_names[map], ".data.", 6) ? map_names[map] : map_names[map] + 6;
 }
 
 static uint64_t power_of_two_below(uint64_t n)
@@ -57,7 +64,7 @@ int tf_size_maps(struct tf_object *o)
 	const uint32_t tables = o->opts.map_entries ? o->opts.map_entries : 10000;
 	const uint32_t entries[TF_M_SIZED] = {
 		[TF_M_LEDGER] = o->ncpu * TF_KIND_MAX, [TF_M_CPUS] = o->ncpu, [TF_M_LANES] = o->nrings * TF_LANES,
-		[TF_M_SETTINGS] = 1, [TF_M_RULES] = TF_RULE_SLOTS, [TF_M_RATES] = TF_KIND_MAX, [TF_M_SLOTS] = o->ncpu * TF_SLOTS,
+		[TF_M_SETTINGS] = 1, [TF_M_RULES] = 1, [TF_M_RATES] = 1, [TF_M_SLOTS] = o->ncpu * TF_SLOTS,
 		[TF_M_RINGS_CRIT] = o->nrings, [TF_M_RINGS_BULK] = o->nrings, [TF_M_RULE_SETS] = TF_RULE_SLOTS,
 		[TF_M_FOLLOW] = tables, [TF_M_BUCKETS] = tables, [TF_M_DNS] = tables, [TF_M_SYS_WANTS] = TF_SYS_MAX,
 	};
@@ -96,7 +103,7 @@ static int make_ring(struct tf_object *o, uint32_t ring, uint32_t lane, char *ms
 
 /* Puts a lane's rings where the programs look for them. All at once: after each update of such a map the kernel waits until no program
  * can be running that saw the old one, some 15 ms. */
-static int hand_out_rings(struct tf_object *o, uint32_t lane, char *msg, size_t msg_size)
+static int hand_out_lane(struct tf_object *o, uint32_t lane)
 {
 	const int outer = o->map_fd[lane == TF_CRITICAL ? TF_M_RINGS_CRIT : TF_M_RINGS_BULK];
 	uint32_t *keys = calloc(o->nrings, 2 * sizeof(*keys)), *fds = keys + o->nrings, n = o->nrings;
@@ -110,9 +117,40 @@ static int hand_out_rings(struct tf_object *o, uint32_t lane, char *msg, size_t 
 		for (uint32_t i = 0; !rc && i < o->nrings; i++)
 			rc = bpf_map_update_elem(outer, &keys[i], &fds[i], BPF_ANY);
 	free(keys);
-	if (rc)
-		snprintf(msg, msg_size, "cannot hand the rings to the programs: %s", strerror(-rc));
 	return rc;
+}
+
+static void *hand_out(void *arg)
+{
+	struct tf_object *o = arg;
+
+	o->rings_error = hand_out_lane(o, TF_CRITICAL);
+	if (!o->rings_error)
+		o->rings_error = hand_out_lane(o, TF_BULK);
+	return NULL;
+}
+
+/* The waits pass on a thread of their own, which takes no signals, while programs load; if it cannot be had, here. */
+static void begin_hand_out(struct tf_object *o)
+{
+	sigset_t all, before;
+
+	sigfillset(&all);
+	pthread_sigmask(SIG_SETMASK, &all, &before);
+	o->rings_waiting = !pthread_create(&o->rings_thread, NULL, hand_out, o);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	if (!o->rings_waiting)
+		hand_out(o);
+}
+
+int tf_rings_ready(struct tf_object *o, char *msg, size_t msg_size)
+{
+	if (o->rings_waiting)
+		pthread_join(o->rings_thread, NULL);
+	o->rings_waiting = false;
+	if (o->rings_error)
+		snprintf(msg, msg_size, "cannot hand the rings to the programs: %s", strerror(-o->rings_error));
+	return o->rings_error;
 }
 
 int tf_make_rings(struct tf_object *o, char *msg, size_t msg_size)
@@ -134,8 +172,8 @@ int tf_make_rings(struct tf_object *o, char *msg, size_t msg_size)
 		if (rc)
 			return rc;
 	}
-	rc = hand_out_rings(o, TF_CRITICAL, msg, msg_size);
-	return rc ? rc : hand_out_rings(o, TF_BULK, msg, msg_size);
+	begin_hand_out(o);
+	return 0;
 }
 
 /* First contents: nothing is attached yet, so no program can see a half-made state. */

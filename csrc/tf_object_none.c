@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_object_none: tf_object.h and tf_object_yard.h for builds without libbpf (TF_NO_BPF): every call says that live collection is not in this build. */
+/* tf_object_none: tf_object.h and tf_object_yard.h for builds without libbpf (TF_NO_BPF): every call says that live collection is not in
+ * this build. */
 #include "tf_object.h"
 #include "tf_object_yard.h"
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_object_part: one embedded BPF object: opened, its records compared with ours, its constants set, its maps joined to the shared ones. */
+/* tf_object_part: one embedded BPF object: opened, its records compared with ours, its constants set, its maps joined to the shared
+ * ones. */
 #include "tf_object_impl.h"
 
-#include "tf_blobs.h"
 #include "tf_layout.h"
+
+#include <elf.h>
 
 static const struct {
 	const char *name;
@@ -37,7 +39,7 @@ const char *tf_part_name(enum tf_part_id part)
 }
 
 /* Each object is embedded twice: as it is, and as "NAME.old" for kernels without fetch atomics. */
-static const struct tf_blob *find_blob(const struct tf_object *o, enum tf_part_id part)
+const struct tf_blob *tf_part_blob(const struct tf_object *o, enum tf_part_id part)
 {
 	char name[32];
 
@@ -48,12 +50,17 @@ static const struct tf_blob *find_blob(const struct tf_object *o, enum tf_part_i
 	return NULL;
 }
 
-/* A part opened for its types only; NULL = not in this build. */
-struct bpf_object *tf_part_types(const struct tf_object *o, enum tf_part_id part)
+/* Bytes of instructions, wanted or not; 0: not in this build. */
+size_t tf_part_code_size(const struct tf_object *o, enum tf_part_id part)
 {
-	const struct tf_blob *blob = find_blob(o, part);
+	const struct tf_blob *blob = tf_part_blob(o, part);
+	const Elf64_Ehdr *elf = blob ? (const Elf64_Ehdr *)blob->data : NULL;
+	const Elf64_Shdr *sections = elf ? (const Elf64_Shdr *)(blob->data + elf->e_shoff) : NULL;
+	size_t size = 0;
 
-	return blob ? bpf_object__open_mem(blob->data, blob->size, NULL) : NULL;
+	for (int i = 0; elf && i < elf->e_shnum; i++)
+		size += sections[i].sh_flags & SHF_EXECINSTR ? sections[i].sh_size : 0;
+	return size;
 }
 
 int tf_part_check_layout(struct tf_object *o, enum tf_part_id part, char *msg, size_t msg_size)
@@ -74,7 +81,7 @@ int tf_part_check_layout(struct tf_object *o, enum tf_part_id part, char *msg, s
 
 int tf_part_open(struct tf_object *o, enum tf_part_id part, char *log, size_t log_size, char *msg, size_t msg_size)
 {
-	const struct tf_blob *blob = find_blob(o, part);
+	const struct tf_blob *blob = tf_part_blob(o, part);
 	LIBBPF_OPTS(bpf_object_open_opts, opts, .object_name = parts[part].name, .kernel_log_buf = log, .kernel_log_size = log_size);
 	struct bpf_object *obj;
 	char core[32];

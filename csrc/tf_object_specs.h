@@ -39,18 +39,21 @@ enum tf_spec_flag {
 	TF_PS_NOTED    = 1 << 4, /* handler: sys_enter notes ids and capabilities of its calls (and the time) */
 	TF_PS_MORE     = 1 << 5, /* only makes records of others say more: a kernel without it is not degraded, it is listed as such */
 	TF_PS_RUN      = 1 << 6, /* run by user space (iterator, test_run) while a kind is wanted: loaded, never attached */
+	TF_PS_NOT_OLD  = 1 << 7, /* its old variant is more than the verifiers of old kernels follow: not tried, that takes them minutes */
 };
 
 struct tf_program_spec {
 	const char *name;
 	const char *hook;               /* section; the part before "/" is its family */
-	const uint16_t *kinds;          /* enum tf_kind, ended by TF_KIND_COUNT: it is loaded and attached when one of them is wanted; NULL = none */
+	/* enum tf_kind, ended by TF_KIND_COUNT: it is loaded and attached when one of them is wanted; NULL = none */
+	const uint16_t *kinds;
 	const int16_t *syscalls;        /* handlers of sys_exit, sys_enter: TF_NR_*, ended by TF_CALLS_END; NULL = no handler */
 	const char *instead_of;         /* a program of the same part: used only where the kernel has not that one or refused it */
 	const char *cost;               /* how often it runs, where the hook does not tell (tf_object_info.c); NULL = by the hook */
 	const char *program;            /* in the object, where rows share one (each for calls of its own); NULL = as name */
 	enum tf_part_id part;
-	uint8_t args[2];                /* least and most arguments of the hook in this kernel's BTF; 0 = any (fentry, lsm: that the function is there) */
+	/* least and most arguments of the hook in this kernel's BTF; 0 = any (fentry, lsm: that the function is there) */
+	uint8_t args[2];
 	uint8_t stage;                  /* handlers: tf_sys_stage */
 	uint8_t flags;                  /* tf_spec_flag */
 };
@@ -64,6 +67,7 @@ struct tf_spec_table {
 	const struct tf_program_spec *at;
 	size_t n;
 };
+extern const struct tf_spec_table *const tf_spec_tables[];      /* all of them, then NULL */
 extern const struct tf_spec_table tf_specs_core, tf_specs_network, tf_specs_file, tf_specs_security, tf_specs_container, tf_specs_memory;
 
 #endif

@@ -2,14 +2,14 @@
 /* tf_object_specs_file: the programs of bpf/file.bpf.c and bpf/file_io.bpf.c. */
 #include "tf_object_specs.h"
 
-#define HANDLER(program, section, part_, kinds_, ...) \
-	{.name = program, .hook = "tp_btf/" section, .part = part_, .args = {2, 2}, .stage = TF_SYS_FILE, .flags = TF_PS_TIMED, \
+#define HANDLER(program, section, part_, flags_, kinds_, ...) \
+	{.name = program, .hook = "tp_btf/" section, .part = part_, .args = {2, 2}, .stage = TF_SYS_FILE, .flags = TF_PS_TIMED | (flags_), \
 	 .kinds = kinds_, .syscalls = CALLS(__VA_ARGS__)}
-#define ON_PATH(program, kinds_, ...) HANDLER("tf_file_" program, "sys_exit", TF_PART_FILE, KINDS kinds_, __VA_ARGS__)
+#define ON_PATH(program, kinds_, ...) HANDLER("tf_file_" program, "sys_exit", TF_PART_FILE, 0, KINDS kinds_, __VA_ARGS__)
 #define ON_IO(program_, kinds_, ...) \
 	{.name = "tf_file_" program_, .program = "tf_file_io", .hook = "tp_btf/sys_exit", .part = TF_PART_FILE_IO, .args = {2, 2}, \
-	 .stage = TF_SYS_FILE, .flags = TF_PS_TIMED, .kinds = KINDS kinds_, .syscalls = CALLS(__VA_ARGS__)}
-#define ON_FD(program, section, kinds_, ...) HANDLER("tf_file_" program, section, TF_PART_FILE_IO, KINDS kinds_, __VA_ARGS__)
+	 .stage = TF_SYS_FILE, .flags = TF_PS_TIMED | TF_PS_NOT_OLD, .kinds = KINDS kinds_, .syscalls = CALLS(__VA_ARGS__)}
+#define ON_FD(program, section, kinds_, ...) HANDLER("tf_file_" program, section, TF_PART_FILE_IO, TF_PS_NOT_OLD, KINDS kinds_, __VA_ARGS__)
 
 /* What the kernel resolved in the middle of a call: one of the three, the first that this kernel takes. */
 #define NOTE(what, ...) \
@@ -51,8 +51,8 @@ static const struct tf_program_spec specs[] = {
 	ON_FD("closed", "sys_exit", (TF_K_FILE_CLOSE, TF_K_FILE_READ, TF_K_FILE_WRITE), TF_NR_close, TF_NR_dup2, TF_NR_dup3,
 	      TF_NR_close_range),
 	{.name = "tf_file_exec", .hook = "tp_btf/sched_process_exec", .part = TF_PART_FILE_IO, .args = {3, 3},
-	 .kinds = KINDS(TF_K_FILE_READ, TF_K_FILE_WRITE)},
+	 .flags = TF_PS_NOT_OLD, .kinds = KINDS(TF_K_FILE_READ, TF_K_FILE_WRITE)},
 	{.name = "tf_file_exit", .hook = "tp_btf/sched_process_exit", .part = TF_PART_FILE_IO, .args = {1, 2},
-	 .kinds = KINDS(TF_K_FILE_READ, TF_K_FILE_WRITE)},
+	 .flags = TF_PS_NOT_OLD, .kinds = KINDS(TF_K_FILE_READ, TF_K_FILE_WRITE)},
 };
 const struct tf_spec_table tf_specs_file = {specs, sizeof(specs) / sizeof(specs[0])};

@@ -19,6 +19,16 @@ static bool rates_differ(const struct tf_object *o)
 	return false;
 }
 
+static bool wants_differ(const struct tf_object *o)
+{
+	const uint32_t *wants = o->mapped[TF_M_SYS_WANTS]; /* of 8 bytes each */
+
+	for (uint32_t nr = 0; wants && nr < TF_SYS_MAX; nr++)
+		if (tf_load_relaxed(&wants[(size_t)nr * 2]) != o->kept.wants[nr])
+			return true;
+	return false;
+}
+
 static bool link_differs(const struct tf_program *p)
 {
 	struct bpf_link_info info = {0};
@@ -41,7 +51,10 @@ uint32_t tf_object_tampered(struct tf_object *o, char *msg, size_t msg_size)
 	n += differs(o->gen && memcmp(rules, &o->kept.rules, sizeof(*rules)), "the rules in map tf_rules are not those we set", msg, msg_size);
 	n += differs(settings->throttle_rate != o->kept.throttle_rate || settings->throttle_burst != o->kept.throttle_burst,
 		     "the throttle in map tf_settings is not the one we set", msg, msg_size);
+	n += differs(memcmp(settings->dir_bits, o->kept.dir_bits, sizeof(o->kept.dir_bits)),
+		     "the paths in map tf_settings are not those we set", msg, msg_size);
 	n += differs(rates_differ(o), "a sampling rate in map tf_rates is not the one we set", msg, msg_size);
+	n += differs(wants_differ(o), "the system calls in map tf_sys_wants are not those we set", msg, msg_size);
 	for (size_t i = 0; i < o->n_programs; i++)
 		n += differs(link_differs(&o->programs[i]), "a link of ours runs another program", msg, msg_size);
 	return n;

@@ -23,7 +23,7 @@ struct tf_yard {
 
 static int load(struct tf_yard *y)
 {
-	const struct tf_blob *blob = tf_blobs;
+	const struct tf_blob *blob = tf_yard_blobs;
 	struct bpf_map *map;
 	int rc;
 

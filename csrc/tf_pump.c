@@ -253,6 +253,15 @@ static void user_stats(struct tf_pump *p, struct tf_queue_stats *out)
 	out->overflow += p->past.overflow;
 }
 
+static void cpu_stats(const struct tf_pump *p, struct tf_pump_stats *out)
+{
+	out->self_skipped = out->foreign_calls = 0;
+	for (uint32_t i = 0; p->src->cpus && i < p->src->ncpu; i++) {
+		out->self_skipped += tf_load_relaxed(&p->src->cpus[i].self_skipped);
+		out->foreign_calls += tf_load_relaxed(&p->src->cpus[i].foreign_calls);
+	}
+}
+
 void tf_pump_stats(struct tf_pump *p, struct tf_pump_stats *out)
 {
 	tf_pump_lock(p);
@@ -260,6 +269,7 @@ void tf_pump_stats(struct tf_pump *p, struct tf_pump_stats *out)
 	p->s.max_fill_permille = 0;
 	out->in_ring = tf_pump_in_ring(p);
 	user_stats(p, &out->user);
+	cpu_stats(p, out);
 	tf_raw_stats(p, out);
 	tf_pump_unlock(p);
 }

@@ -36,6 +36,7 @@ struct tf_pump_stats {
 	uint64_t watermark_ns;
 	uint64_t in_ring;                   /* records not yet read: by walking the rings; exact when stopped, else as of the last pass */
 	uint64_t step_errno;                /* of the source's step, 0 = fine */
+	uint64_t self_skipped, foreign_calls;   /* of struct tf_cpu_state, of all CPUs */
 	int64_t source_status;              /* 0 running, 1 ended, -errno failed */
 	struct tf_queue_stats user;         /* zero until attached */
 	uint64_t raw_routed, raw_buffered, raw_written, raw_bytes, raw_dropped_full, raw_dropped_io, raw_dropped_enospc, raw_dropped_memory;

@@ -41,7 +41,8 @@ int tf_memring_open(struct tf_memring *m, uint64_t size);       /* 0, -EINVAL, -
 /* Like bpf_ringbuf_reserve: pointer to len payload bytes with a BUSY header, or NULL when full. */
 void *tf_memring_reserve(struct tf_memring *m, uint32_t len);
 void tf_memring_commit(struct tf_memring *m, void *payload, bool discard);
-/* Writes up to n copies of a row; each takes the next *seq as seq and adds it to ts_ns. Returns how many fitted. For tests and benchmarks. */
+/* Writes up to n copies of a row; each takes the next *seq as seq and adds it to ts_ns. Returns how many fitted. For tests and
+ * benchmarks. */
 uint64_t tf_memring_fill(struct tf_memring *m, const void *row, uint32_t len, uint64_t n, uint64_t *seq);
 /* Rewinds: everything already produced can be read again (benchmarks). Does nothing once the producer has gone round the ring. */
 void tf_memring_rewind(struct tf_memring *m);

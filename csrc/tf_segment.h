@@ -11,7 +11,8 @@
 
 struct tf_segment_writer;
 struct tf_writer_opts {
-	uint32_t block_rows;            /* a block is closed at this many rows; 0 = 8192: a full epoch fills one, and then nothing is copied to wait */
+	/* a block is closed at this many rows; 0 = 8192: a full epoch fills one, and then nothing is copied to wait */
+	uint32_t block_rows;
 	uint32_t block_ms;              /* or this long after its first epoch; 0 = 1000 */
 	uint32_t sync_ms;               /* fdatasync at least this often while there is data; 0 = 1000 */
 	uint64_t sync_bytes;            /* or after this many bytes; 0 = 8 MiB */
@@ -48,7 +49,8 @@ struct tf_reader_stats {
 	uint64_t torn_bytes;                        /* incomplete end of a segment: of the newest one, a block that is being written */
 	uint64_t foreign;                           /* files with a segment's name that are none: another format, link, FIFO; never followed */
 };
-int tf_segment_reader_open(int dir_fd, struct tf_segment_reader **out);     /* 0, -ENOENT no segment, -EBADMSG none that this version can read, -errno */
+/* 0, -ENOENT no segment, -EBADMSG none that this version can read, -errno */
+int tf_segment_reader_open(int dir_fd, struct tf_segment_reader **out);
 /* What next() shall give; before the first next(). */
 struct tf_reader_select {
 	uint32_t domains;               /* bits: 1 << domain; 0 = all */

@@ -267,7 +267,8 @@ void tf_seg_unread_epoch(struct tf_seg_decoded *b)
 	}
 }
 
-static uint64_t mark_inside(const struct tf_batch *b, const struct tf_reader_select *sel, uint64_t *words, const uint64_t *mask[TF_TYPE_MAX])
+static uint64_t mark_inside(const struct tf_batch *b, const struct tf_reader_select *sel, uint64_t *words,
+			    const uint64_t *mask[TF_TYPE_MAX])
 {
 	uint64_t kept = 0;
 	for (int d = 0; d < TF_TYPE_MAX; d++) {

@@ -73,7 +73,8 @@ static uint8_t *put(uint8_t *at, const uint8_t *end, const void *data, size_t le
 
 static uint8_t *put_layout(uint8_t *at, const uint8_t *end, const struct tf_record_layout *l)
 {
-	struct tf_seg_domain d = { .domain = l->domain, .name_len = (uint8_t)strlen(l->domain_name), .row_size = l->size, .n_fields = l->n_fields };
+	struct tf_seg_domain d = { .domain = l->domain, .name_len = (uint8_t)strlen(l->domain_name), .row_size = l->size,
+				   .n_fields = l->n_fields };
 	at = put(at, end, &d, sizeof(d));
 	at = put(at, end, l->domain_name, d.name_len);
 	for (uint16_t i = 0; i < l->n_fields; i++) {

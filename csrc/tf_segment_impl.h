@@ -96,7 +96,8 @@ void tf_seg_name(uint64_t number, char name[TF_SEG_NAME_LEN]);
 bool tf_seg_parse_name(const char *name, uint64_t *number);
 /* Both copies of the header into area[TF_SEG_FIRST]; the caller filled boot_id, nonce, run_id, number, created_ns, resumes_*. */
 int tf_seg_build(const struct tf_seg_head *head, uint8_t *area);
-/* Finds the good copy in what was read: its offset; -ENOENT: not ours (no magic), -EBADMSG: ours but both copies damaged, -EPROTO: newer version. */
+/* Finds the good copy in what was read: its offset; -ENOENT: not ours (no magic), -EBADMSG: ours but both copies damaged, -EPROTO: newer
+ * version. */
 ssize_t tf_seg_check(const uint8_t *area, size_t len);
 void tf_seg_marker(const uint8_t nonce[16], uint8_t marker[16]);
 /* Fills marker, numbers and checksums of a frame that is complete but for them. */

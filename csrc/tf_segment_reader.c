@@ -62,7 +62,8 @@ static ssize_t read_at(int fd, void *dst, size_t len, uint64_t at)
 
 /* ---- segments ---- */
 
-/* A regular file of ours: its descriptor, header in r->area at *at. -ENOENT gone, -ELOOP foreign, -EBADMSG damaged, -EPROTO newer, -errno. */
+/* A regular file of ours: its descriptor, header in r->area at *at. -ENOENT gone, -ELOOP foreign, -EBADMSG damaged, -EPROTO newer,
+ * -errno. */
 static int open_file(struct tf_segment_reader *r, uint64_t number, size_t *at, uint64_t *size)
 {
 	char name[TF_SEG_NAME_LEN];

@@ -20,8 +20,9 @@ struct tf_source {
 	struct tf_settings *settings;   /* NULL = none */
 	uint64_t run_id;                /* ns */
 	uint8_t boot_id[16];
-	/* Called by the pump's thread before each pass until it returns 0, and again from step_at_ns on: work at start that must be paced by draining (the SNAPSHOT
-	 * iterators: reads one chunk). 1 = call again after the pass, 0 = done for now, -errno = failed (reported, collection goes on). NULL = none. */
+	/* Called by the pump's thread before each pass until it returns 0, and again from step_at_ns on: work at start that must be paced by
+	 * draining (the SNAPSHOT iterators: reads one chunk). 1 = call again after the pass, 0 = done for now, -errno = failed (reported,
+	 * collection goes on). NULL = none. */
 	int (*step)(void *self);
 	uint64_t step_at_ns;            /* boot time from which step is to be called again; 0 = no more. Step sets it, on the pump's thread */
 	/* Called by the pump's thread once a pass, as long as it runs: looks that need no thread of their own. Must not block. NULL = none. */

@@ -52,7 +52,8 @@ __all__ = [
     "EnrichedEvent", "EventType", "FileEventType", "FilterError", "HealthStatus", "K8sContext", "KernelFilter", "KernelSource",
     "LayoutError", "MemoryEventType", "MemorySource", "NetworkContext", "NetworkEventType", "OutputError", "PermissionDeniedError",
     "PlatformReport", "ProcessContext", "ProcessEventType", "ProgramLoadError", "RawEvent", "RawEventFormatter", "RawStore",
-    "RecordBatch", "SecurityAction", "SecurityEventType", "Severity", "Statistics", "StoreError", "StoreLockedError", "SyntheticSource", "TapioError",
+    "RecordBatch", "SecurityAction", "SecurityEventType", "Severity", "Statistics", "StoreError", "StoreLockedError", "SyntheticSource",
+    "TapioError",
     "UnsupportedPlatformError", "is_supported", "probe",
 ]
 
@@ -70,8 +71,8 @@ _HOMES = {
     "sources": "KernelSource MemorySource SyntheticSource",
     "stats": "DebugInfo HealthStatus Statistics",
     "store": "RawStore",
-    "types": "ContainerEventType EventType FileEventType MemoryEventType NetworkEventType ProcessEventType SecurityAction SecurityEventType "
-             "Severity",
+    "types": "ContainerEventType EventType FileEventType MemoryEventType NetworkEventType ProcessEventType SecurityAction "
+             "SecurityEventType Severity",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 

@@ -7,6 +7,7 @@ docs/configuration.md all read that. Relies on tapio_fast.errors only. (No pydan
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import json
 import re
 from collections.abc import Callable, Mapping
@@ -109,9 +110,9 @@ def flag() -> Kind:
 
 def _in_range(value: Any, low: Any, high: Any, unit: str, *, open_low: bool = False) -> Any:
     if value < low or (open_low and value == low):
-        raise Refused(f"is too small, the least is {'more than ' if open_low else ''}{low}{unit}")
+        raise Refused(f"is too small, it must be above {low:g}{unit}" if open_low else f"is too small, the least is {low:g}{unit}")
     if value > high:
-        raise Refused(f"is too large, the most is {high}{unit}")
+        raise Refused(f"is too large, the most is {high:g}{unit}")
     if value != value:
         raise Refused("is not a number")
     return value
@@ -178,8 +179,11 @@ def choice(*values: str, also: Mapping[str, str] | None = None) -> Kind:
     known = {**{value: value for value in values}, **(also or {})}
 
     def check(value: Any) -> str:
-        if not isinstance(value, str) or value.lower() not in known:
-            raise Refused("is not one of the known words" if isinstance(value, str) else f"is {_a(value)}, not text")
+        if not isinstance(value, str):
+            raise Refused(f"is {_a(value)}, not text")
+        if value.lower() not in known:
+            close = difflib.get_close_matches(value.lower(), [word.lower() for word in known], 1)
+            raise Refused("is not one of the known words" + (f", did you mean {json.dumps(known[close[0]])}?" if close and close[0] in known else ""))
         return known[value.lower()]
     return Kind(" | ".join(json.dumps(value) for value in values), check)
 

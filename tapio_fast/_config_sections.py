@@ -101,7 +101,7 @@ class FileConfig(Section):
     events: tuple[str, ...] = setting(_events("file"), (), "events to collect; empty: all of them")
     monitor_paths: tuple[str, ...] = setting(_PATHS, (), "only below these directories; empty: everywhere")
     exclude_paths: tuple[str, ...] = setting(_PATHS, ("/proc", "/sys"), "not below these directories")
-    capture_content: bool = setting(flag(), False, "keep the first bytes of what is read and written")
+    capture_content: bool = setting(flag(), False, "keep the first bytes of what is read and written; then every operation has its record")
     aggregate: bool = setting(flag(), True, "reads and writes: one record per open file when it is closed; false: one per operation")
     content_max_bytes: int = setting(size(1, 4096), 256, "bytes of content kept per operation")
     sampling_rate: float = setting(_RATE, 1.0, "share of file records kept, decided in the kernel")
@@ -119,7 +119,8 @@ class MemoryConfig(Section):
     track_page_faults: bool = setting(flag(), False, "page faults, added up per process")
     track_allocations: bool = setting(flag(), False, "kernel allocations, added up")
     threshold_mb: int = setting(size(1, 1 << 24, _MIB), 1024, "size from which a mapping is recorded")
-    pressure_ms: int = setting(integer(1, 10000, " ms"), 150, "a record when processes waited this long for memory within pressure_window_ms")
+    pressure_ms: int = setting(integer(1, 10000, " ms"), 150,
+                               "a record when processes waited this long for memory within pressure_window_ms")
     pressure_window_ms: int = setting(integer(500, 10000, " ms"), 2000,
                                       "window of pressure_ms; without CAP_SYS_RESOURCE the kernel takes multiples of 2000 only")
     pressure_path: str = setting(text(pattern=r"/[^\x00]{1,254}", allowed="an absolute path"), "/proc/pressure/memory",

@@ -46,7 +46,8 @@ def statistics(parts: Parts, config: Config, seconds: float) -> Statistics:
         memory_usage_mb=round(memory / _MIB, 3),
         cpu_percent=round((pump["cpu_ns"] + pump["raw"]["cpu_ns"]) / 1e7 / seconds, 3) if seconds else 0.0,
         ledger=totals, branches=_branches(pump), by_kind=ledger.by_kind(), by_cpu=ledger.by_cpu(),
-        recursion_misses=sum(p["recursion_misses"] for p in programs), late=pump["late"], epochs=pump["epochs"],
+        recursion_misses=sum(p["recursion_misses"] for p in programs), self_skipped=pump["self_skipped"],
+        foreign_calls=pump["foreign_calls"], late=pump["late"], epochs=pump["epochs"],
         wakeups=pump["wakeups"], seconds=round(seconds, 3))
 
 

@@ -7,6 +7,7 @@ Keys live in _config_sections, what values may be in _config_kinds, reading in _
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
@@ -215,7 +216,9 @@ def load(cli: Mapping[str, Any] | None = None, file: str | os.PathLike[str] | No
     """
     env = os.environ if env is None else env
     if preset is not None and preset.replace("-", "_") not in PRESETS:
-        raise ConfigError(f"preset {preset!r} is not known; allowed: {', '.join(PRESETS)}", key="preset")
+        close = difflib.get_close_matches(preset, PRESETS, 1)
+        hint = f"did you mean {close[0]}? " if close else ""
+        raise ConfigError(f"preset {preset!r} is not known; {hint}allowed: {', '.join(PRESETS)}", key="preset")
     variables, names = layer_from_env(Config, env)
     chosen = (preset or "default").replace("-", "_")
     layers = [("preset " + chosen, layer_of(Config, PRESETS[chosen]))]
@@ -231,7 +234,8 @@ def load(cli: Mapping[str, Any] | None = None, file: str | os.PathLike[str] | No
     return LoadedConfig(_config(values), origins)
 
 
-# Keys outside [programs] that do something now. The rest is checked and kept, and listed by not_active() when it asks for more than the default.
+# Keys outside [programs] that do something now. The rest is checked and kept, and listed by not_active() when it asks for more than the
+# default.
 _ACTIVE = frozenset({
     "name", "enabled", "event_buffer_size",
     "dual_path.enabled", "dual_path.raw_storage_enabled", "dual_path.raw_storage_path",

@@ -6,6 +6,7 @@ Every domain has a default set; its `events` key replaces that set ("all": every
 """
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING
 
@@ -83,6 +84,20 @@ def enabled_kinds(config: Config) -> set[str]:
     return kinds
 
 
+@functools.cache
+def collected_when(kind: str) -> str:
+    """Tell people how a kind comes to be collected."""
+    from tapio_fast.config import Config
+
+    if kind.startswith("meta."):
+        return "always"
+    if kind == "cpu.load":
+        return "generator"
+    domains = {domain: {"enabled": True} for domain in DEFAULT_EVENTS}
+    return ("by default" if kind in enabled_kinds(Config.default()) else
+            "with its domain" if kind in enabled_kinds(Config.default().replace(programs=domains)) else "when asked")
+
+
 # section of [programs] -> domains that its sampling_rate is for
 SAMPLED_WITH = {"process": ("process", "syscall", "cpu"), "network": ("network",), "file": ("file",)}
 
@@ -101,7 +116,7 @@ def kernel_options(config: Config) -> int:
     """Return the bits of enum tf_option."""
     programs = config.programs
     bits = 0
-    if not programs.file.aggregate:
+    if not programs.file.aggregate or programs.file.capture_content:     # content has no place in a sum
         bits |= OPTION_SINGLE_IO
     if programs.file.monitor_paths or programs.file.exclude_paths:
         bits |= OPTION_PATH_SETS

@@ -19,12 +19,14 @@ from tapio_fast.types import EventType, ProcessEventType, SecurityAction, Severi
 
 __all__ = ["RawEventFormatter", "escape"]
 
+_MOST_CAPS = 3      # named; more are counted
 _TRUNCATED = 1      # header.flags: TF_F_TRUNCATED
 _INGRESS = 2        # tf_direction: TF_DIR_INGRESS
 _PROTOCOLS = {1: "ICMP", 6: "TCP", 17: "UDP", 58: "ICMPv6"}
 _TCP_STATES = dict(enumerate(("", "ESTABLISHED", "SYN_SENT", "SYN_RECV", "FIN_WAIT1", "FIN_WAIT2", "TIME_WAIT", "CLOSE", "CLOSE_WAIT",
                               "LAST_ACK", "LISTEN", "CLOSING", "NEW_SYN_RECV")))
-_DNS_TYPES = {1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV", 64: "SVCB", 65: "HTTPS", 255: "ANY"}
+_DNS_TYPES = {1: "A", 2: "NS", 5: "CNAME", 6: "SOA", 12: "PTR", 15: "MX", 16: "TXT", 28: "AAAA", 33: "SRV", 64: "SVCB", 65: "HTTPS",
+              255: "ANY"}
 _DNS_CODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 _LABELS: dict[int, tuple[str, str, str]] = {
     EventType.NETWORK: ("🌐", "NET", "cyan"), EventType.PROCESS: ("⚙", "PROC", "green"), EventType.FILE: ("📁", "FILE", "yellow"),
@@ -33,6 +35,11 @@ _LABELS: dict[int, tuple[str, str, str]] = {
 }
 _ACTIONS = {24: "unshare", 25: "setns", 26: "clone", 49: "core_pattern", 50: "release_agent", 51: "host_device", 52: "host_mount",
             53: "host_namespace"}       # enum tf_action, as far as container records have one
+_RUNTIMES = {2: "docker", 3: "containerd", 4: "cri-o", 5: "podman", 6: "runc", 7: "lxc"}      # enum tf_runtime
+_CAPABILITIES = ("chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service net_broadcast "
+                 "net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace sys_pacct sys_admin sys_boot sys_nice "
+                 "sys_resource sys_time sys_tty_config mknod lease audit_write audit_control setfcap mac_override mac_admin syslog wake_alarm "
+                 "block_suspend audit_read perfmon bpf checkpoint_restore").upper().split()      # linux/capability.h
 _COLORS = {"grey": "90", "red": "31", "green": "32", "yellow": "33", "blue": "34", "cyan": "36"}
 
 
@@ -56,6 +63,11 @@ def duration_text(ns: int) -> str:
 def errno_text(value: int) -> str:
     """Return the name of an errno, whatever its sign."""
     return _errno.errorcode.get(abs(value), f"errno {abs(value)}")
+
+
+def capability_text(number: int) -> str:
+    """Return the name of a capability; unknown ones by number."""
+    return f"CAP_{_CAPABILITIES[number]}" if 0 <= number < len(_CAPABILITIES) else f"capability {number}"
 
 
 def signal_text(number: int) -> str:
@@ -198,8 +210,13 @@ class RawEventFormatter:
         if subtype_name(raw.type, raw.subtype) == "chmod" and "mode" in d:
             text += f" (mode {d['mode']:o})"
         if d.get("size"):
-            text += f" [{count_text(d['size'])}]"
+            text += f" [{count_text(d['size'])}" + (f" in {d['count']} operations]" if d.get("count", 1) > 1 else "]")
         return text + self._failed(d)
+
+    def _cpu(self, raw: RawEvent, d: Mapping[str, Any]) -> str:
+        threads = d.get("threads", 0)
+        return (f"{subtype_name(raw.type, raw.subtype)}: {duration_text(d.get('on_cpu_ns', 0))} on CPU, {count_text(d.get('rss', 0))}, "
+                f"{threads} thread{'' if threads == 1 else 's'}, {d.get('minor_faults', 0)} + {d.get('major_faults', 0)} page faults")
 
     def _syscall(self, raw: RawEvent, d: Mapping[str, Any]) -> str:
         text = syscalls.name_of(d.get("nr", -1)) or f"syscall {d.get('nr', '?')}"
@@ -242,16 +259,23 @@ class RawEventFormatter:
             words.append(f"PID {d['target_pid']}")
         if d.get("old_uid", 0) != d.get("new_uid", 0):
             words.append(f"uid {d.get('old_uid', 0)} → {d.get('new_uid', 0)}")
-        if d.get("value"):
+        gained = [capability_text(bit) for bit in range(64) if (d.get("new_caps", 0) & ~d.get("old_caps", 0)) >> bit & 1]
+        if gained:
+            words.append("+" + (",".join(gained) if len(gained) <= _MOST_CAPS else f"{len(gained)} capabilities"))
+        if words[0] == "capability_denied":
+            times = d.get("object_id", 1)
+            words[1:] = [capability_text(d.get("value", 0)), *([f"{times} times"] if times > 1 else [])]
+        elif d.get("value"):
             words.append(f"({d['value']:#x})")
         return " ".join(words) + (f" → {self._paint(errno_text(d['errno']), 'red')}" if d.get("errno") else "")
 
     def _container(self, raw: RawEvent, d: Mapping[str, Any]) -> str:
-        """Format `container action name (id)`; the name is the file of an escape, else the control group's."""
+        """Format `container action name (runtime id)`; the name is the file of an escape, else the control group's."""
         name = d.get("path") or str(d.get("cgroup_path", "")).rpartition("/")[2] or "/"
         words = ["container", subtype_name(raw.type, raw.subtype), _ACTIONS.get(d.get("action", 0), ""), escape(name)]
         if d.get("container_id"):
-            words.append(f"({escape(d['container_id'][:12])})")
+            runtime = _RUNTIMES.get(d.get("runtime", 0), "")
+            words.append(f"({runtime}{' ' if runtime else ''}{escape(d['container_id'][:12])})")
         return " ".join(word for word in words if word) + self._failed(d)
 
     def _other(self, raw: RawEvent, d: Mapping[str, Any]) -> str:
@@ -271,7 +295,7 @@ _Describe = Callable[[RawEventFormatter, RawEvent, Mapping[str, Any]], str]
 _DESCRIBE: dict[int, _Describe] = {EventType.PROCESS: RawEventFormatter._process, EventType.NETWORK: RawEventFormatter._network,
                                    EventType.FILE: RawEventFormatter._file, EventType.SYSCALL: RawEventFormatter._syscall,
                                    EventType.MEMORY: RawEventFormatter._memory, EventType.SECURITY: RawEventFormatter._security,
-                                   EventType.CONTAINER: RawEventFormatter._container}
+                                   EventType.CONTAINER: RawEventFormatter._container, EventType.CPU: RawEventFormatter._cpu}
 
 
 def _endpoint(d: Mapping[str, Any], end: str) -> str:

@@ -10,18 +10,23 @@ import dataclasses
 import os
 import sys
 from importlib.util import find_spec
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from tapio_fast.errors import OFF_LINUX
+
+if TYPE_CHECKING:
+    from tapio_fast.config import Config
 
 __all__ = ["PlatformReport", "ProgramVerdict", "is_supported", "probe"]
 
 BTF_PATH = "/sys/kernel/btf/vmlinux"
 LOCKDOWN_PATH = "/sys/kernel/security/lockdown"
-_CAPS = {"CAP_BPF": 39, "CAP_PERFMON": 38}
+_CAPS = {"CAP_BPF": 39, "CAP_PERFMON": 38}      # nothing can be collected without
+_MORE_CAPS = {"CAP_NET_ADMIN": 12}              # some programs need it as well
 _CAP_SYS_ADMIN = 21                     # since before 5.8, and still: stands for both
 _RING_BUFFER_MARK = b"\0BPF_MAP_TYPE_RINGBUF\0"     # enumerator of bpf_map_type, in the strings of BTF
 _RING_BUFFER_SINCE = (5, 8)
+_PRESSURE_FOR_ALL_SINCE = (6, 4)        # before, writing a threshold took CAP_SYS_RESOURCE
 _EPERM, _EACCES = 1, 13
 
 
@@ -29,12 +34,12 @@ _EPERM, _EACCES = 1, 13
 class ProgramVerdict:
     """What the kernel said to one BPF program.
 
-    verdict : "ok", "missing" (no such hook), "unused" (a better variant fits) or "refused"
+    verdict : "ok", "missing" (no such hook, or too old a kernel), "unused" (a better variant fits) or "refused"
     kinds : names of the events it makes, such as "network.connect"
     more : it only makes records of other programs say more
-    default : the default configuration loads it
+    enabled : the configuration that was asked about loads it (the default one, unless probe() was given another)
     cost : how often it runs: "per packet"
-    insns, verified : instructions after loading, and those the verifier walked through
+    insns, verified : instructions after loading (as that configuration has it), and those the verifier walked through
     needs : capabilities it takes to load and attach it
     """
 
@@ -46,7 +51,7 @@ class ProgramVerdict:
     insns: int = 0
     kinds: tuple[str, ...] = ()
     more: bool = False
-    default: bool = False
+    enabled: bool = False
     cost: str = ""
     verified: int = 0
     needs: tuple[str, ...] = ()
@@ -63,6 +68,7 @@ class PlatformReport:
     reason, next_step : str, why not and what to do; empty where can_collect
     programs : verdicts, empty where none could be tried
     needs : dict, capability -> the programs of this kernel that need it, by name; filled where programs could be tried
+    enabled_needs : capabilities that the enabled programs need together, held or not
     """
 
     system: str
@@ -85,11 +91,17 @@ class PlatformReport:
         names = sorted({name for program in usable for name in program.needs})
         return {name: tuple(program.name for program in usable if name in program.needs) for name in names}
 
+    @property
+    def enabled_needs(self) -> tuple[str, ...]:
+        """Tell what the enabled programs need, those refused for the lack of it too."""
+        return tuple(sorted({name for p in self.programs if p.enabled and p.verdict in ("ok", "refused") for name in p.needs}))
+
     def to_dict(self) -> dict[str, Any]:
         """Return plain dicts, lists and values."""
         programs = [{name: list(value) if isinstance(value, tuple) else value for name, value in dataclasses.asdict(program).items()}
                     for program in self.programs]
-        return {**dataclasses.asdict(self), "programs": programs, "needs": {name: list(of) for name, of in self.needs.items()}}
+        return {**dataclasses.asdict(self), "programs": programs, "needs": {name: list(of) for name, of in self.needs.items()},
+                "enabled_needs": list(self.enabled_needs)}
 
 
 def is_supported() -> bool:
@@ -97,8 +109,11 @@ def is_supported() -> bool:
     return not _unsupported(_btf(), _ring_buffer())[0]
 
 
-def probe() -> PlatformReport:
-    """Find out what this machine can do; load every program for a moment where the rights allow it. Never raises."""
+def probe(config: Config | None = None) -> PlatformReport:
+    """Find out what this machine can do; load every program for a moment where the rights allow it. Never raises.
+
+    config : whose programs are marked `enabled`, with their cost; None is the default configuration
+    """
     system, kernel, machine = _uname()
     btf, ring_buffer, lockdown, have = _btf(), _ring_buffer(), _lockdown(), _capabilities()
     reason, step = _unsupported(btf, ring_buffer)
@@ -107,7 +122,7 @@ def probe() -> PlatformReport:
     if supported:
         reason, step = _not_permitted(have, lockdown)
         if not reason:
-            programs, reason, step = _try_programs()
+            programs, reason, step = _try_programs(config)
     return PlatformReport(system, kernel, machine, btf, ring_buffer, have, lockdown, supported, supported and not reason, reason, step,
                           programs)
 
@@ -165,7 +180,7 @@ def _capabilities() -> dict[str, bool]:
     if not _initial_user_namespace():
         mask = 0
     admin = bool(mask >> _CAP_SYS_ADMIN & 1)
-    return {name: admin or bool(mask >> bit & 1) for name, bit in _CAPS.items()}
+    return {name: admin or bool(mask >> bit & 1) for name, bit in (_CAPS | _MORE_CAPS).items()}
 
 
 def _initial_user_namespace() -> bool:
@@ -195,7 +210,7 @@ def _unsupported(btf: bool, ring_buffer: bool) -> tuple[str, str]:
 
 
 def _not_permitted(have: dict[str, bool], lockdown: str) -> tuple[str, str]:
-    missing = [name for name, held in have.items() if not held]
+    missing = [name for name in _CAPS if not have[name]]
     if missing and not _initial_user_namespace():
         return ("this process is in a user namespace, where capabilities do not count for bpf(2)",
                 "run in the initial user namespace: outside of rootless containers, or with a host user mapping")
@@ -209,21 +224,17 @@ def _not_permitted(have: dict[str, bool], lockdown: str) -> tuple[str, str]:
     return "", ""
 
 
-def _try_programs() -> tuple[tuple[ProgramVerdict, ...], str, str]:
+def _try_programs(config: Config | None) -> tuple[tuple[ProgramVerdict, ...], str, str]:
     """Load every program once; return verdicts, and why live collection cannot work if it cannot."""
     from tapio_fast.errors import PermissionDeniedError
     try:
-        from tapio_fast import schema
-        from tapio_fast._core import _kernel
-        found = _kernel.probe_programs([kind.number for kind in schema.KINDS])
+        found, enabled = _load_all(config)
     except PermissionDeniedError as error:
         return (), f"bpf(2) is refused although the capabilities are there ({error})", \
             "let the seccomp profile or security module of this container allow bpf(2)"
     except Exception as error:      # a probe reports, whatever happens below it
         return (), str(error), "please report this with the output of `tapio-fast doctor --json`"
-    names = {kind.number: kind.name for kind in schema.KINDS}
-    default = _default_kinds()
-    verdicts = tuple(_verdict(program, names, default) for program in found)
+    verdicts = tuple(_verdict(program, program["name"] in enabled) for program in found)
     if any(verdict.verdict == "ok" for verdict in verdicts):
         return verdicts, "", ""
     if any(program["errno"] in (_EPERM, _EACCES) for program in found):
@@ -232,21 +243,35 @@ def _try_programs() -> tuple[tuple[ProgramVerdict, ...], str, str]:
     return verdicts, "the kernel took none of the programs", "please report this with the output of `tapio-fast doctor --json`"
 
 
-def _default_kinds() -> set[str]:
+def _load_all(config: Config | None) -> tuple[list[dict[str, Any]], set[str]]:
+    """Load all programs, then those of a configuration alone: those are smaller; return all of them, and which ones the latter are."""
+    from tapio_fast import schema
+    from tapio_fast._core import _kernel
     from tapio_fast.config import Config
-    from tapio_fast.enabled import enabled_kinds
-    return enabled_kinds(Config.default())
+    from tapio_fast.enabled import enabled_kinds, kernel_options
+
+    config = Config.default() if config is None else config
+    kinds = enabled_kinds(config)
+    every = _kernel.probe_programs([kind.number for kind in schema.KINDS], 0)
+    alone = _kernel.probe_programs([kind.number for kind in schema.KINDS if kind.name in kinds], kernel_options(config)) if kinds else []
+    enabled = {program["name"]: program for program in alone if program["state"] != "not_wanted"}
+    return [enabled.get(program["name"], program) for program in every], set(enabled)
 
 
-def _needs(hook: str) -> tuple[str, ...]:
+def _needs(program: dict[str, Any]) -> tuple[str, ...]:
     """Return what loading and attaching takes: control group programs belong to the network's administrator as well."""
-    return ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON") if hook.startswith("cgroup/") else ("CAP_BPF", "CAP_PERFMON")
+    if program["hook"].startswith("cgroup/"):
+        return "CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON"
+    if program["name"] == "tf_memory_pressure" and _version() < _PRESSURE_FOR_ALL_SINCE:
+        return "CAP_BPF", "CAP_PERFMON", "CAP_SYS_RESOURCE"
+    return "CAP_BPF", "CAP_PERFMON"
 
 
-def _verdict(program: dict[str, Any], names: dict[int, str], default: set[str]) -> ProgramVerdict:
-    state = program["state"]
-    kinds = tuple(names[number] for number in program.get("kinds", ()))
+def _verdict(program: dict[str, Any], enabled: bool) -> ProgramVerdict:
+    from tapio_fast import schema
+
+    kinds = tuple(schema.KINDS[number].name for number in program.get("kinds", ()))
     known = {"attached": "ok", "loaded": "ok", "missing_hook": "missing", "not_wanted": "unused"}
-    return ProgramVerdict(program["name"], program["hook"], program["object"], known.get(state, "refused"), program["reason"],
-                          program.get("insns", 0), kinds, program.get("more", False), not default.isdisjoint(kinds) or program["object"] == "snapshot",
-                          program.get("cost", ""), program.get("verified", 0), _needs(program["hook"]))
+    return ProgramVerdict(program["name"], program["hook"], program["object"], known.get(program["state"], "refused"), program["reason"],
+                          program.get("insns", 0), kinds, program.get("more", False), enabled, program.get("cost", ""),
+                          program.get("verified", 0), _needs(program))

@@ -96,7 +96,8 @@ class KernelSource(Source):
         kinds = [schema.KIND_BY_NAME[name].number for name in self._kinds]
         self._object = KernelObject(
             log, bulk_bytes=config.performance.ring_buffer_size_mb << 20, kinds=kinds, synth=self._synth,
-            follow=filter.descendants_of is not None, args_max=config.programs.process.args_max_bytes or _NO_ARGS, options=kernel_options(config),
+            follow=filter.descendants_of is not None, args_max=config.programs.process.args_max_bytes or _NO_ARGS,
+            options=kernel_options(config),
             content_max=config.programs.file.content_max_bytes if config.programs.file.capture_content else 0,
             threshold_bytes=config.programs.memory.threshold_mb << 20, pressure_ms=config.programs.memory.pressure_ms,
             pressure_window_ms=config.programs.memory.pressure_window_ms,
@@ -190,14 +191,16 @@ class SyntheticSource(KernelSource):
     text_len : bytes of args of a process.exec
     cpus : CPUs to run on; None = all that this process may use
     stop_on_full : bool, wait for room after a refused record instead of losing records
+    hold : bool, begin at go() and not with the collector: what is sent before a consumer is there goes by it
     """
 
     name = "synthetic"
     _synth = True
 
     def __init__(self, *, rate: int = 0, count: int | None = None, kinds: tuple[str, ...] = ("cpu.usage",), text_len: int = 64,
-                 cpus: tuple[int, ...] | None = None, stop_on_full: bool = False) -> None:
+                 cpus: tuple[int, ...] | None = None, stop_on_full: bool = False, hold: bool = False) -> None:
         super().__init__(snapshot=False)
+        self._hold = hold
         self._plan = (rate, count, kinds, text_len, stop_on_full)
         self._cpus = sorted(os.sched_getaffinity(0)) if cpus is None else list(cpus)
         self._stop = threading.Event()
@@ -209,6 +212,14 @@ class SyntheticSource(KernelSource):
         return set(self._plan[2])
 
     def _begin(self) -> None:
+        if not self._hold:
+            self.go()
+
+    def go(self) -> None:
+        """Begin to send; what `hold` waits for. Twice is fine."""
+        self._need()
+        if self._threads:
+            return
         for i, cpu in enumerate(self._cpus):
             thread = threading.Thread(target=self._run, args=(i, cpu), name=f"tapio-synth-{cpu}", daemon=True)
             self._threads.append(thread)

@@ -37,6 +37,7 @@ class Statistics:
     by_cpu: list[dict[str, int]]
     recursion_misses: int = 0
     self_skipped: int = 0
+    foreign_calls: int = 0
     late: int = 0
     epochs: int = 0
     wakeups: int = 0

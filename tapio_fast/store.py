@@ -138,11 +138,13 @@ def _open_directory(path: str, flags: int = 0) -> int:
         if number == errno.ENOTDIR:
             raise _error(StoreError, path, number, "it is not a directory", "give the directory that holds the segments") from None
         if number == errno.ENOENT:
-            raise _error(StoreError, path, number, "there is no such directory", "check the path; `tapio-fast record -o DIR` makes one") from None
+            raise _error(StoreError, path, number, "there is no such directory",
+                         "check the path; `tapio-fast record -o DIR` makes one") from None
         raise error_for(number, "open store", path) from None
 
 
-def open_writer(path: str | os.PathLike[str], *, owner_uid: int | None = None, owner_gid: int | None = None, **options: int) -> _store.Writer:
+def open_writer(path: str | os.PathLike[str], *, owner_uid: int | None = None, owner_gid: int | None = None,
+                **options: int) -> _store.Writer:
     """Open a store for writing: make the directory (0700) if there is none, check it, lock it.
 
     owner_uid, owner_gid : int, whom a new directory shall belong to; new files always belong to the directory's owner
@@ -227,7 +229,8 @@ class RawStore:
 
     __module__ = "tapio_fast"
 
-    def __init__(self, path: str | os.PathLike[str], mode: str = "r", *, owner_uid: int | None = None, owner_gid: int | None = None) -> None:
+    def __init__(self, path: str | os.PathLike[str], mode: str = "r", *, owner_uid: int | None = None,
+                 owner_gid: int | None = None) -> None:
         if mode not in ("r", "a"):
             raise ValueError(f'mode is "r" or "a", not {mode!r}')
         self.path = os.fspath(path)
@@ -344,7 +347,8 @@ class RawStore:
 
     def _bytes(self) -> int:
         with os.scandir(self._fd) as entries:
-            return sum(e.stat(follow_symlinks=False).st_size for e in entries if _SEGMENT.fullmatch(e.name) and e.is_file(follow_symlinks=False))
+            return sum(e.stat(follow_symlinks=False).st_size for e in entries if _SEGMENT.fullmatch(e.name)
+                       and e.is_file(follow_symlinks=False))
 
     def verify(self) -> VerifyReport:
         """Read and decode everything; report damage, change nothing."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 from enum import IntEnum
 
 __all__ = ["ContainerEventType", "CpuEventType", "EventType", "FileEventType", "MemoryEventType", "MetaEventType",
-           "NetworkEventType", "ProcessEventType", "SecurityAction", "SecurityEventType", "Severity", "SyscallEventType", "subtype_name", "type_name"]
+           "NetworkEventType", "ProcessEventType", "SecurityAction", "SecurityEventType", "Severity", "SyscallEventType", "subtype_name",
+           "type_name"]
 
 
 class _Named(IntEnum):

@@ -145,10 +145,12 @@ def hostile(rng: random.Random) -> bytes:
     for _ in range(rng.randrange(12)):
         owner = rng.choice((b"\xc0\x0c", name(b"x"), struct.pack("!H", 0xC000 | rng.randrange(512))))
         kind, data = rng.choice(((A, rng.randbytes(4)), (AAAA, rng.randbytes(16)), (AAAA, bytes(10) + b"\xff\xff" + rng.randbytes(4)),
-                                 (CNAME, b"\xc0\x0c"), (CNAME, name(rng.randbytes(9))), (CNAME, struct.pack("!H", 0xC000 | rng.randrange(512))),
+                                 (CNAME, b"\xc0\x0c"), (CNAME, name(rng.randbytes(9))), (CNAME, struct.pack("!H",
+                                                                                                            0xC000 | rng.randrange(512))),
                                  (TXT, rng.randbytes(rng.randrange(20))), (A, rng.randbytes(rng.randrange(8)))))
         records.append(record(owner, kind, data, rng.choice((1, 1, 1, 3)), rng.choice((None, None, None, rng.randrange(40)))))
-    message = bytearray(reply(asked, records, rng.randrange(16), rng.choice((0x8180, 0x8380)), rng.choice((None, None, rng.randrange(65536)))))
+    message = bytearray(reply(asked, records, rng.randrange(16), rng.choice((0x8180, 0x8380)), rng.choice((None, None,
+                                                                                                           rng.randrange(65536)))))
     for _ in range(rng.choice((0, 0, 1, 3))):
         message[rng.randrange(len(message))] = rng.randrange(256)
     return bytes(message[:rng.choice((512, 512, rng.randrange(1, 513)))])

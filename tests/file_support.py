@@ -80,7 +80,8 @@ DEFAULTS = {"inode": 0, "offset": 0, "size": 0, "device": 0, "file_flags": 0, "m
             "new_uid": NONE, "new_gid": NONE}
 
 
-def compare(plan: Plan, facts: list[dict[str, Any]], who: dict[str, Any], batch: RecordBatch, *, noted: set[str] = frozenset(),  # type: ignore[assignment]
+def compare(plan: Plan, facts: list[dict[str, Any]], who: dict[str, Any], batch: RecordBatch, *, noted: set[str] = frozenset(),
+            # type: ignore[assignment]
             device: int = 0) -> None:
     """Every row of this process is as planned, field by field, and there is no other."""
     rows = batch["file"]
@@ -98,7 +99,8 @@ def compare(plan: Plan, facts: list[dict[str, Any]], who: dict[str, Any], batch:
         wanted = {**DEFAULTS, "errno": -min(fact["ret"], 0), **e.fields}
         if resolved:
             wanted.update(device=device, inode=e.inode)
-        flags = (CGROUP_V1 if v1 else 0) | (e.flags & ~(CLAIMED if resolved else 0))
+        kept = e.kind == "symlink"      # what a symbolic link says is the caller's word, wherever it lies
+        flags = (CGROUP_V1 if v1 else 0) | (e.flags & ~(CLAIMED if resolved and not kept else 0))
         wanted.update(flags=flags, pid=who["pid"], tid=who["pid"], ppid=who["ppid"], uid=who["uid"], gid=who["gid"], cgroup_id=cgroup,
                       comm=who["comm"].encode("latin-1"), weight=1.0, type=schema.KIND_BY_NAME["file.open"].type)
         wrong = {k: (row[k], v) for k, v in wanted.items() if row[k] != v}

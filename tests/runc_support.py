@@ -41,7 +41,8 @@ def spec(args: list[str], *, cgroup: str, privileged: bool = False, binds: dict[
 
     binds : inside -> outside, read-only
     """
-    mounts = [{"destination": inside, "type": "bind", "source": outside, "options": ["bind", "ro"]} for inside, outside in (binds or {}).items()]
+    mounts = [{"destination": inside, "type": "bind", "source": outside, "options": ["bind", "ro"]} for inside, outside in (binds
+                                                                                                                            or {}).items()]
     caps = _own_capabilities() if privileged else CAPABILITIES
     linux: dict[str, Any] = {"namespaces": [{"type": name} for name in NAMESPACES if name not in shared], "cgroupsPath": cgroup,
                              "resources": {"devices": [{"allow": privileged, "access": "rwm"}]}}

@@ -15,9 +15,11 @@ import support
 from tapio_fast import schema
 from tapio_fast._core import _bench
 from tapio_fast._core._engine import Pool
-from tapio_fast.bench import _main, _measure, _rows, drain, main
+from tapio_fast.bench import _main, _measure, _rows, drain, endtoend, live, main
 from tapio_fast.bench._measure import Effort, Samples, WrongResultError, expect, ratio, take_turns
 from tapio_fast.bench._rows import Row, not_measured
+from tapio_fast.collector import Collector
+from tapio_fast.sources import SyntheticSource
 
 KEYS = {"name", "unit", "value", "n", "spread", "ratio_to", "record_bytes", "cpu", "kernel", "commit"}
 
@@ -182,7 +184,7 @@ def test_json_lines_of_the_in_memory_cases(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_live_cases_say_why_they_cannot_run(monkeypatch: pytest.MonkeyPatch) -> None:
-    from tapio_fast.bench import _live, endtoend, live
+    from tapio_fast.bench import _live
 
     for module in (_live, endtoend, live):
         monkeypatch.setattr(module, "why_not", lambda: "CAP_BPF is missing")
@@ -193,10 +195,39 @@ def test_live_cases_say_why_they_cannot_run(monkeypatch: pytest.MonkeyPatch) -> 
 @pytest.mark.live
 def test_live_cases_lose_nothing() -> None:
     """The cases refuse to report a run that lost a record."""
-    done = support.run([sys.executable, "-m", "tapio_fast.bench", "live", "end-to-end", "--quick", "--json"], timeout=120)
+    done = support.run([sys.executable, "-m", "tapio_fast.bench", "live", "end-to-end", "--quick", "--json"], timeout=270)
     rows = {row["name"]: row for row in map(json.loads, (line for line in done.stdout.splitlines() if line.startswith("{")))}
     assert rows["live"]["value"] > 0 and rows["end-to-end/idle"]["value"] is not None
     assert rows["end-to-end/20,000 records/s, wake-ups"]["ok"] is True
+
+
+@pytest.mark.live
+def test_the_generator_begins_after_the_consumer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is routed before a consumer is there never reaches it, and the case would find records missing that were not lost."""
+    order: list[str] = []
+    attach, go = Collector._attach, SyntheticSource.go
+
+    def note_consumer(self: Collector) -> None:
+        if not self._attached:
+            order.append("consumer")
+        attach(self)
+
+    def note_generator(self: SyntheticSource) -> None:
+        order.append("generator")
+        go(self)
+
+    monkeypatch.setattr(Collector, "_attach", note_consumer)
+    monkeypatch.setattr(SyntheticSource, "go", note_generator)
+    endtoend._run(endtoend.LOW_RATE, 0.1, {})
+    live.through_collector(0.1)
+    assert order == ["consumer", "generator"] * 2
+
+
+def test_a_run_that_lost_records_is_made_again_and_then_refused() -> None:
+    lost = iter([5.0, 0.0])
+    assert endtoend._lossless(lambda: {"lost": next(lost)}) == {"lost": 0.0}
+    with pytest.raises(WrongResultError, match=r"each of 3 runs lost records: \[7, 7, 7\]"):
+        endtoend._lossless(lambda: {"lost": 7.0})
 
 
 def test_module_runs_by_itself_with_help() -> None:

@@ -135,7 +135,8 @@ def test_sdist_contents(sdist: Path) -> None:
     with tarfile.open(sdist) as archive:
         names = {name.partition("/")[2] for name in archive.getnames()}
     tracked = subprocess.run(["git", "ls-files"], cwd=ROOT, stdout=subprocess.PIPE, text=True, check=False).stdout.split("\n")
-    needed = {name for name in tracked if name.startswith(("csrc/", "bpf/", "scripts/", "vendor/", "tapio_fast/")) and (ROOT / name).is_file()
+    needed = {name for name in tracked if name.startswith(("csrc/", "bpf/", "scripts/", "vendor/", "tapio_fast/"))
+              and (ROOT / name).is_file()
               and not name.endswith(".html")}
     assert not needed - names, "in git but not in the sdist"
     assert {"vendor/libbpf/src/libbpf.c", "vendor/zstd/src/zstd.h", "LICENSE", "LICENSES.md"} <= names

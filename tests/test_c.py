@@ -40,7 +40,8 @@ def program(source: Path, flavour: str) -> Path:
     options: Any = OPTIONS[flavour]
     library = build_lib(flavour)
     output = native.BUILD / "ctest" / flavour / source.stem
-    flags = [*native.COMMON, "-D_GNU_SOURCE=", "-Wall", "-Wextra", *native.optimise(options), *native.includes(options), "-Itests/c", "-Icsrc/compat"]
+    flags = [*native.COMMON, "-D_GNU_SOURCE=", "-Wall", "-Wextra", *native.optimise(options), *native.includes(options), "-Itests/c",
+             "-Icsrc/compat"]
     step = native.compile_step(source, output.with_suffix(".o"), flags)
     link = native.Step(f"link {source.stem}", [*native.compiler(), *(native.SANITIZE if options.sanitize else []), "-pthread",
                        native.relative(step.output), native.relative(library), "-lm", "-o", native.relative(output)],
@@ -52,7 +53,8 @@ def program(source: Path, flavour: str) -> Path:
 
 def environment() -> dict[str, str]:
     """Make every finding of a sanitizer fatal."""
-    return {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:allocator_may_return_null=1", "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
+    return {"ASAN_OPTIONS": "detect_leaks=1:abort_on_error=0:allocator_may_return_null=1",
+            "UBSAN_OPTIONS": "print_stacktrace=1:halt_on_error=1",
             "TAPIO_FAST_TIER": str(support.tier())}
 
 

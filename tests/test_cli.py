@@ -18,8 +18,8 @@ import typer
 from tapio_fast import errors
 from tapio_fast.cli import _app, _exit, _follow, _machine, main
 from tapio_fast.cli._ledger import equations, kinds_of, ledger_text
-from tapio_fast.cli._settings import Options, seconds_of
-from tapio_fast.cli._tail import time_of
+from tapio_fast.cli._settings import DOMAINS, Options, seconds_of
+from tapio_fast.cli._tail import domains_of, time_of
 from tapio_fast.config import Config
 from tapio_fast.platform import PlatformReport, ProgramVerdict
 
@@ -62,11 +62,11 @@ sys.exit(max(codes))
 @pytest.mark.parametrize(("argv", "says"), [
     (["nonsense"], "nonsense"), (["record"], "--output"), (["record", "-o", "x", "--frobnicate"], "--frobnicate"),
     (["record", "-o", "x", "--follow", "1", "--", "true"], "exclude each other"), (["record", "-o", "x", "--follow", "0"], "not a process id"),
-    (["record", "-o", "x", "--programs", "netwrk"], "process"), (["record", "-o", "x", "-d", "soon"], "not a duration"),
+    (["record", "-o", "x", "--programs", "netwrk"], "did you mean network?"), (["record", "-o", "x", "-d", "soon"], "not a duration"),
     (["record", "-o", "x", "--rules", "r.toml"], "not available"), (["tail", "--semantic"], "not available"),
     (["tail", "--filter", "pid == 1"], "not available"), (["tail", "--fields", "pidd"], "did you mean pid?"),
     (["replay", "x", "--filter", "pid == 1"], "not available"), (["replay", "x", "--since", "yesterday"], "not a time"),
-    (["list", "fields", "nope"], "process"), (["record", "-o", "x", "-n", "0"], "-n"),
+    (["list", "fields", "nope"], "process"), (["list", "fields", "netwrk"], "did you mean network?"), (["record", "-o", "x", "-n", "0"], "-n"),
 ])
 def test_wrong_usage_ends_with_2_and_says_what(argv: list[str], says: str, capsys: pytest.CaptureFixture[str],
                                                monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,7 +117,8 @@ def test_config_show_origin(capsys: pytest.CaptureFixture[str], monkeypatch: pyt
 
 @pytest.mark.parametrize(("text", "code", "says"), [
     ("[performance]\nburst_size = 5\n", 0, "burst_size"), ("", 0, ""), ("[performance]\nburst_size = -5\n", 78, "performance.burst_size"),
-    ("nonsense", 78, "TOML"),
+    ("nonsense", 78, "TOML"), ('[programs.process]\nmonitor_syscalls = ["openat"]\n', 0, ""),
+    ('[programs.process]\nmonitor_syscalls = ["openta"]\n', 78, "did you mean 'openat'?"),
 ])
 def test_config_check(text: str, code: int, says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "x.toml"
@@ -132,25 +133,83 @@ def report(**change: Any) -> PlatformReport:
     return PlatformReport(**values)
 
 
-EXEC = ProgramVerdict("tf_exec", "tp_btf/exec", "process", "ok", insns=7, kinds=("process.exec",), default=True, cost="per process",
+EXEC = ProgramVerdict("tf_exec", "tp_btf/exec", "process", "ok", insns=7, kinds=("process.exec",), enabled=True, cost="per process",
                       needs=("CAP_BPF", "CAP_PERFMON"))
-FLOW = ProgramVerdict("tf_flow", "cgroup/x", "network", "ok", insns=9, kinds=("network.flow",), cost="rare", needs=("CAP_BPF", "CAP_NET_ADMIN"))
+FLOW = ProgramVerdict("tf_flow", "cgroup/x", "network", "ok", insns=9, kinds=("network.flow",), cost="rare", needs=("CAP_BPF",
+                                                                                                                    "CAP_NET_ADMIN"))
 
 
-@pytest.mark.parametrize("argv", [["doctor"], ["list", "programs"]], ids=" ".join)
-def test_programs_are_shown_with_cost_and_capabilities(argv: list[str], monkeypatch: pytest.MonkeyPatch,
-                                                       capsys: pytest.CaptureFixture[str]) -> None:
-    found = report(programs=(EXEC, FLOW, ProgramVerdict("tf_x", "fentry/x", "file", "refused", "not\x1ballowed")))
-    monkeypatch.setattr(_machine, "probe", lambda: found)
-    assert main(argv) == 0
+LONG = "cannot load tf_{} (EPERM) although there are the rights: a security module forbids it"
+PROGRAMS = (EXEC, FLOW, ProgramVerdict("tf_x", "fentry/x", "file", "refused", "not\x1ballowed", more=True),
+            *(ProgramVerdict(f"tf_{name}", "lsm/y", "file", "refused", LONG.format(name), more=True) for name in "ab"))
+
+
+@pytest.fixture
+def probed(monkeypatch: pytest.MonkeyPatch) -> list[Config]:
+    """Configurations that the verb under test has asked the (faked) machine about."""
+    asked: list[Config] = []
+
+    def probe(config: Config) -> PlatformReport:
+        asked.append(config)
+        return report(programs=PROGRAMS)
+    monkeypatch.setattr(_machine, "probe", probe)
+    return asked
+
+
+def test_programs_are_listed_with_cost_and_capabilities(probed: list[Config], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["list", "programs"]) == 0
     told = capsys.readouterr().out
     assert "  ok      * tf_exec  tp_btf/exec  7 instructions, per process\n" in told
     assert "  ok        tf_flow  cgroup/x     9 instructions, rare\n" in told and "not\\x1ballowed" in told
-    assert "the default configuration (*) needs CAP_BPF, CAP_PERFMON\n" in told and "CAP_NET_ADMIN is needed for tf_flow\n" in told
+    assert "  refused   tf_a     lsm/y        [1]\n  refused   tf_b     lsm/y        [1]\n" in told
+    assert told.count("a security module forbids it") == 1, "a long reason is told once"
+    assert "the enabled programs (*) need CAP_BPF, CAP_PERFMON\n" in told and "CAP_NET_ADMIN is needed for tf_flow\n" in told
+
+
+def test_doctor_shows_what_is_enabled_and_sums_up_the_rest(probed: list[Config], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["doctor"]) == 0
+    told = capsys.readouterr().out
+    assert "  ok      * tf_exec  tp_btf/exec  7 instructions, per process\n" in told and "tf_x" not in told
+    assert "not enabled:\n  network     1 program of 9 instructions\n" in told
+    assert "3 programs that would only tell more of the same events are refused or missing here (fentry, lsm)" in told
+    assert "the enabled programs (*) need CAP_BPF, CAP_PERFMON\n" in told and "CAP_NET_ADMIN is needed for tf_flow\n" in told
+
+
+@pytest.mark.parametrize("argv", [["doctor"], ["list", "programs"]], ids=" ".join)
+def test_programs_as_json(argv: list[str], probed: list[Config], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*argv, "--json"]) == 0
     out = capsys.readouterr().out
     programs = json.loads(out)["programs"] if argv == ["doctor"] else [json.loads(line) for line in out.splitlines()]
-    assert programs == found.to_dict()["programs"] and programs[0]["kinds"] == ["process.exec"] and programs[1]["needs"][1] == "CAP_NET_ADMIN"
+    assert programs == report(programs=PROGRAMS).to_dict()["programs"]
+    assert programs[0]["kinds"] == ["process.exec"] and programs[0]["enabled"] and programs[1]["needs"][1] == "CAP_NET_ADMIN"
+
+
+@pytest.mark.parametrize("argv", [["doctor"], ["list", "programs"]], ids=" ".join)
+def test_any_configuration_can_be_asked_about(argv: list[str], probed: list[Config], tmp_path: Path) -> None:
+    file = tmp_path / "x.toml"
+    file.write_text("[programs.file]\nenabled = true\n")
+    for options in ([], ["--config", str(file)], ["--preset", "security"], ["--programs", "container"]):
+        assert main([*argv, *options]) == 0
+    plain, from_file, preset, domains = probed
+    assert plain == Config.default() and from_file.programs.file.enabled and preset == Config.security()
+    assert domains.programs.container.enabled and not domains.programs.process.enabled
+
+
+def test_a_capability_that_is_lacking_is_needed_all_the_same() -> None:
+    flow = ProgramVerdict(**{**vars(FLOW), "verdict": "refused", "insns": 0, "enabled": True})
+    found = report(programs=(EXEC, flow), capabilities={"CAP_BPF": True, "CAP_NET_ADMIN": False})
+    assert found.enabled_needs == ("CAP_BPF", "CAP_NET_ADMIN", "CAP_PERFMON") == tuple(found.to_dict()["enabled_needs"])
+    assert "the enabled programs (*) need CAP_BPF, CAP_NET_ADMIN, CAP_PERFMON; this process lacks CAP_NET_ADMIN" in _machine._need_lines(found)
+
+
+@pytest.mark.parametrize(("config", "domains"), [
+    (Config.default(), "process, network, memory"), (Config.default().replace(enabled=False), "nothing"),
+    *((Config.default().replace(programs={name: {"enabled": name == one} for name in DOMAINS}), one) for one in DOMAINS),
+    (Config.default().replace(programs={"process": {"track_usage": True, "monitor_syscalls": ["getpid"]}, "network": {"enabled": False},
+                                        "memory": {"enabled": False}}), "process, cpu, syscall"),
+])
+def test_tail_says_what_it_collects(config: Config, domains: str) -> None:
+    assert domains_of(config) == domains
 
 
 @pytest.mark.parametrize(("found", "code", "says"), [
@@ -159,7 +218,7 @@ def test_programs_are_shown_with_cost_and_capabilities(argv: list[str], monkeypa
     (report(can_collect=False, supported=False, btf=False, reason="no BTF", next_step="other kernel"), 69, "does not work: no BTF"),
 ])
 def test_doctor(found: PlatformReport, code: int, says: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(_machine, "probe", lambda: found)
+    monkeypatch.setattr(_machine, "probe", lambda _: found)
     assert main(["doctor"]) == code
     assert says in capsys.readouterr().out
     assert main(["doctor", "--json"]) == code

@@ -209,7 +209,8 @@ def test_doctor_agrees_with_what_works() -> None:
     assert done.returncode == 0 and "live collection works" in done.stdout and "tf_process_exec" in done.stdout
 
 
-@pytest.mark.parametrize("source", ["memory", pytest.param("live", marks=pytest.mark.live), pytest.param("synthetic", marks=pytest.mark.live)])
+@pytest.mark.parametrize("source", ["memory", pytest.param("live", marks=pytest.mark.live), pytest.param("synthetic",
+                                                                                                         marks=pytest.mark.live)])
 def test_the_demo_adds_up(source: str) -> None:
     done = subprocess.run([sys.executable, "-m", "tapio_fast.demo", "--seconds", "0.5", "--source", source], capture_output=True, text=True,
                           check=False, timeout=120)

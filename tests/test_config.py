@@ -149,6 +149,17 @@ def test_key(key: str, default: Any, valid: Any, invalid: Any) -> None:
     assert key in str(caught.value) and "allowed: " in str(caught.value)
 
 
+@pytest.mark.parametrize(("key", "value", "says"), [
+    ("programs.process.events", ["exce"], 'did you mean "exec"?'), ("programs.network.protocols", ["TPC"], 'did you mean "TCP"?'),
+    ("performance.overflow_policy", "blok", 'did you mean "block"?'), ("filtering.min_severity", "xyz", "one of the known words;"),
+    ("programs.file.sampling_rate", 0, "must be above 0;"), ("performance.ring_buffer_size_mb", 0, "the least is 1 MiB"),
+])
+def test_a_wrong_value_is_told_what_was_meant(key: str, value: Any, says: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        Config.default().replace(**nested(key, value))
+    assert says in str(caught.value)
+
+
 def test_replace_leaves_the_original_alone_and_nests() -> None:
     before = Config.default()
     after = before.replace(performance={"ring_buffer_size_mb": 32}, programs={"process": {"track_exec": False}})
@@ -273,7 +284,8 @@ def test_a_wrong_variable_is_named(variable: str, value: str, says: str) -> None
 
 
 def test_variables_of_build_and_tests_are_not_taken_for_settings() -> None:
-    sources = [ROOT / "Makefile", ROOT / "setup.py", *(ROOT / "scripts").rglob("*"), *(ROOT / ".ci").rglob("*"), *(ROOT / "tests").glob("*.py")]
+    sources = [ROOT / "Makefile", ROOT / "setup.py", *(ROOT / "scripts").rglob("*"), *(ROOT / ".ci").rglob("*"),
+               *(ROOT / "tests").glob("*.py")]
     text = "".join(file.read_text(errors="replace") for file in sources if file.is_file() and file.name != "test_config.py")
     known = {key.upper() for key in keys_of(Config)}
     used = {name for name in re.findall(r"TAPIO_FAST_([A-Z][A-Z_]*[A-Z])\b", text) if "__" not in name and name not in known}
@@ -303,6 +315,8 @@ def test_precedence_and_origins(tmp_path: Path) -> None:
 def test_an_unknown_preset_names_the_known_ones() -> None:
     with pytest.raises(ConfigError, match="default, high_performance, security"):
         load(preset="fast", env={})
+    with pytest.raises(ConfigError, match="did you mean security\\?"):
+        load(preset="secure", env={})
 
 
 @pytest.mark.parametrize(("change", "expected"), [
@@ -332,5 +346,6 @@ def test_the_page_on_configuration_lists_every_key_with_its_default() -> None:
     from tapio_fast._config_sources import toml_value
     for key, spec in keys_of(Config).items():
         section, _, name = key.rpartition(".")
-        row = f"| `{name}` | `{toml_value(spec.default)}` | {spec.metadata['kind'].allowed.replace('|', chr(92) + '|')} | {spec.metadata['doc']} |"
+        allowed = spec.metadata["kind"].allowed.replace("|", chr(92) + "|")
+        row = f"| `{name}` | `{toml_value(spec.default)}` | {allowed} | {spec.metadata['doc']} |"
         assert row in page, f"docs/configuration.md lacks or has changed: [{section}] {row}"

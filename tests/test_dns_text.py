@@ -15,7 +15,8 @@ import tapio_fast as tapio
 from tapio_fast import schema
 
 TRUNCATED, PARTIAL = 1, 1 << 10
-NAMES = [(), (b"org",), (b"www", b"example", b"org"), (b"a.b", b"c\\d", b'"();@$'), (b"\0\x7f\xff ", b"~!"), (b"x" * 63,) * 3 + (b"y" * 61,)]
+NAMES = [(), (b"org",), (b"www", b"example", b"org"), (b"a.b", b"c\\d", b'"();@$'), (b"\0\x7f\xff ", b"~!"), (b"x" * 63,) * 3 + (b"y" * 61,
+                                                                                                                                 )]
 WIRE = b"\xc0\x0c"
 # CNAMEs that all expand to a name of 60 escaped bytes: more text than a record keeps
 BOMB = dns.reply(dns.query(dns.name(b"\1" * 63, b"\2" * 63, b"\3" * 63, b"\4" * 61), dns.A), [dns.record(WIRE, dns.CNAME, WIRE)] * 12)

@@ -99,7 +99,8 @@ def test_events_are_frozen() -> None:
 
 
 def test_severity_takes_the_documents_other_names() -> None:
-    assert [Severity(name) for name in ("debug", "low", "info", "medium", "warning", "high", "error", "critical")] == [1, 2, 2, 3, 3, 4, 4, 5]
+    assert [Severity(name) for name in ("debug", "low", "info", "medium", "warning", "high", "error", "critical")] == [1, 2, 2, 3, 3, 4, 4,
+                                                                                                                       5]
     assert Severity("HIGH").text == "error"
     with pytest.raises(ValueError, match="loud"):
         Severity("loud")

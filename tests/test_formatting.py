@@ -7,7 +7,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapio_fast import syscalls
@@ -63,6 +63,10 @@ NET = {"protocol": 6, "source_ip": "10.0.0.1", "source_port": 5, "dest_ip": "::1
     (EventType.FILE, 6, {"path": "/a", "new_path": "/b"}, "rename /a → /b"),
     (EventType.FILE, 7, {"path": "/a", "mode": 0o755}, "chmod /a (mode 755)"),
     (EventType.FILE, 0, {"path": "/a", "errno": 13}, "open /a EACCES"),
+    (EventType.FILE, 2, {"path": "/a", "size": 2048, "count": 3}, "read /a [2.0 KiB in 3 operations]"),
+    (EventType.FILE, 3, {"path": "/a", "size": 7, "count": 1}, "write /a [7 B]"),
+    (EventType.CPU, 0, {"on_cpu_ns": 1_500_000, "rss": 1024, "threads": 1, "minor_faults": 3, "major_faults": 0},
+     "usage: 1.5 ms on CPU, 1.0 KiB, 1 thread, 3 + 0 page faults"),
     (EventType.SYSCALL, 0, {"nr": 511, "ret": 0}, "syscall 511 = 0"),
     (EventType.SYSCALL, 0, {"nr": syscalls.number_of("openat"), "errno": 2, "path": "/a\nb"}, "openat /a\\nb ENOENT"),
     (EventType.PROCESS, 4, {"old_uid": 0, "new_uid": 1234, "old_gid": 7}, "setuid 0 → 1234"),
@@ -82,6 +86,10 @@ NET = {"protocol": 6, "source_ip": "10.0.0.1", "source_port": 5, "dest_ip": "::1
     (EventType.SECURITY, 9, {"action": 31, "family": 2, "dest_ip": "10.0.0.1", "dest_port": 80, "errno": 13},
      "access_denied connect 10.0.0.1:80 → EACCES"),
     (EventType.SECURITY, 0, {"action": 1, "old_uid": 1000, "new_uid": 0}, "privilege_escalation setuid uid 1000 → 0"),
+    (EventType.SECURITY, 0, {"action": 3, "old_caps": 1, "new_caps": 3}, "privilege_escalation capset +CAP_DAC_OVERRIDE"),
+    (EventType.SECURITY, 0, {"action": 4, "new_caps": (1 << 41) - 1, "path": "/x"}, "privilege_escalation exec /x +41 capabilities"),
+    (EventType.SECURITY, 8, {"action": 48, "value": 21, "object_id": 1, "errno": 1}, "capability_denied CAP_SYS_ADMIN → EPERM"),
+    (EventType.SECURITY, 8, {"action": 48, "value": 63, "object_id": 7, "errno": 1}, "capability_denied capability 63 7 times → EPERM"),
     (EventType.KPROBE, 0, {}, "kprobe event"),
 ])
 def test_descriptions(kind: EventType, subtype: int, details: dict[str, Any], text: str) -> None:
@@ -117,10 +125,13 @@ def test_json_has_the_event_and_a_summary_without_colours() -> None:
     assert out["summary"] == "exit 1" and out["type"] == "process" and out["details"] == {"exit_code": 1}
 
 
+@settings(deadline=None)     # a busy machine, not a slow formatter
 @given(hostile, hostile, hostile)
 def test_lines_are_inert_whatever_the_kernel_says(comm: str, path: str, arg: str) -> None:
-    made = [event(EventType.PROCESS, 0, {"args": (arg, path), "exe": path, "cwd": path}, comm), event(EventType.PROCESS, 6, {"args": (path,)}),
-            event(EventType.FILE, 6, {"path": path, "new_path": arg}, comm), event(EventType.CONTAINER, 0, {"container_id": arg, "path": path}),
+    made = [event(EventType.PROCESS, 0, {"args": (arg, path), "exe": path, "cwd": path}, comm), event(EventType.PROCESS, 6, {"args": (path,
+                                                                                                                                      )}),
+            event(EventType.FILE, 6, {"path": path, "new_path": arg}, comm), event(EventType.CONTAINER, 0, {"container_id": arg,
+                                                                                                            "path": path}),
             event(EventType.NETWORK, 0, {"source_ip": arg, "dest_ip": path})]
     made.append(EnrichedEvent(made[0], k8s_info=K8sContext(namespace=comm, pod_name=path)))  # type: ignore[arg-type]
     for one in made:
@@ -131,6 +142,7 @@ def test_lines_are_inert_whatever_the_kernel_says(comm: str, path: str, arg: str
             assert line.isascii() and line.isprintable() and json.loads(line)["summary"].isprintable()
 
 
+@settings(deadline=None)
 @given(st.binary(max_size=60))
 def test_escaped_bytes_are_printable_and_tell_apart(raw: bytes) -> None:
     shown = escape(raw)
@@ -176,10 +188,10 @@ def test_any_timestamp_of_a_foreign_store_can_be_shown(timestamp: int) -> None:
 
 
 def test_container() -> None:
-    """`container action name (id)`."""
-    start = event(EventType.CONTAINER, 1, {"cgroup_path": "/docker/" + "ab" * 32, "container_id": "ab" * 32, "action": 0, "path": ""})
+    """`container action name (runtime id)`."""
+    start = event(EventType.CONTAINER, 1, {"cgroup_path": "/docker/" + "ab" * 32, "container_id": "ab" * 32, "runtime": 2, "action": 0, "path": ""})
     escape = event(EventType.CONTAINER, 6, {"cgroup_path": "/runc/web", "container_id": "web", "action": 51, "path": "/dev/sda\x1b", "errno": 1})
     group = event(EventType.CONTAINER, 0, {"cgroup_path": "/system.slice/a.service", "container_id": "", "action": 0, "path": ""})
-    assert f"container start {'ab' * 32} (abababababab)" in PLAIN.format(start)
+    assert f"container start {'ab' * 32} (docker abababababab)" in PLAIN.format(start)
     assert "container escape host_device /dev/sda\\x1b (web) EPERM" in PLAIN.format(escape)
     assert PLAIN.format(group).endswith("container create a.service")

@@ -114,8 +114,10 @@ def test_only_what_the_facts_allow_is_missing_on_debian() -> None:
 def test_hooks_are_read_as_the_page_writes_them() -> None:
     assert sections("mm_compaction_begin, _end") >= {"tp_btf/mm_compaction_begin", "tp_btf/mm_compaction_end"}
     assert sections("sys_exit +enter, f:security_path_link") == {
-        "tp_btf/sys_exit", "raw_tp/sys_exit", "tp_btf/sys_enter", "raw_tp/sys_enter", "fentry/security_path_link", "fexit/security_path_link"}
-    assert sections("k:cap_capable") == {"kprobe/cap_capable", "kretprobe/cap_capable"} and sections("iter/task") == {"iter/task", "iter.s/task"}
+        "tp_btf/sys_exit", "raw_tp/sys_exit", "tp_btf/sys_enter", "raw_tp/sys_enter", "fentry/security_path_link",
+        "fexit/security_path_link"}
+    assert sections("k:cap_capable") == {"kprobe/cap_capable", "kretprobe/cap_capable"} and sections("iter/task") == {"iter/task",
+                                                                                                                      "iter.s/task"}
 
 
 def test_a_difference_is_found() -> None:

@@ -179,7 +179,8 @@ def test_object_of_another_header_does_not_open(tmp_path: Path) -> None:
                                       f"const size_t tf_blob_count = {len(rows)};\n")
     (tmp_path / "main.c").write_text(MAIN)
     flags = [f"-I{support.ROOT / d}" for d in ("csrc", "bpf/include")]
-    subprocess.run([*native.compiler(), "-std=gnu11", *flags, "main.c", "blobs.c", "data.s", str(library), "-pthread", "-o", "main"], cwd=tmp_path,
+    subprocess.run([*native.compiler(), "-std=gnu11", *flags, "main.c", "blobs.c", "data.s", str(library), "-pthread", "-o", "main"],
+                   cwd=tmp_path,
                    check=True, timeout=120)
     said = support.run([tmp_path / "main"], timeout=60).stdout
     assert said.startswith("-74 "), said

@@ -28,14 +28,16 @@ import numpy as np
 sources = {{"memory": lambda: tapio.MemorySource(), "kernel": lambda: tapio.KernelSource(snapshot=False),
             "synthetic": lambda: tapio.SyntheticSource(rate=200000)}}
 def fds(pid="self"):
-    return sorted(os.readlink(f"/proc/{{pid}}/fd/{{f}}") for f in os.listdir(f"/proc/{{pid}}/fd") if os.path.lexists(f"/proc/{{pid}}/fd/{{f}}"))
+    paths = [f"/proc/{{pid}}/fd/{{f}}" for f in os.listdir(f"/proc/{{pid}}/fd")]
+    return sorted(os.readlink(path) for path in paths if os.path.lexists(path))
 """
 LIVE = [pytest.mark.root, pytest.mark.live]
 SOURCES = ["memory", pytest.param("kernel", marks=LIVE), pytest.param("synthetic", marks=LIVE)]
 
 
-def script(text: str, *args: str, timeout: float = 30, send: int | None = None) -> subprocess.CompletedProcess[str]:
-    """Run Python text in a process of its own; `send` is sent once it says "ready". Its end must come within 5 s of that."""
+def script(text: str, *args: str, timeout: float = 2 * live.LIMIT, send: int | None = None) -> subprocess.CompletedProcess[str]:
+    """Run Python text in a process of its own; `send` is sent once it says "ready". Its end must come: what hangs hangs for ever, and how
+    long starting Python, loading and unloading take is for others to say who share the CPUs."""
     process = subprocess.Popen([sys.executable, "-c", PRELUDE.format(here=str(HERE)) + text, *args], stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
     try:
@@ -45,7 +47,7 @@ def script(text: str, *args: str, timeout: float = 30, send: int | None = None) 
             said = process.stdout.readline()
             assert said == "ready\n", process.communicate(timeout=5)
             process.send_signal(send)
-            timeout = 5
+            timeout = live.LIMIT
         out, err = process.communicate(timeout=timeout)
     except BaseException:
         process.kill()
@@ -74,7 +76,7 @@ def test_cycles_over_memory_leave_nothing(tier_size: Callable[[Any, Any], Any]) 
     before = threads_and_fds()
     for _ in range(tier_size(60, 200)):
         assert cycle(tapio.MemorySource()) >= 10
-    live.wait_for(lambda: threads_and_fds() == before, 1)
+    live.wait_for(lambda: threads_and_fds() == before)
 
 
 @pytest.mark.root
@@ -83,12 +85,12 @@ def test_cycles_over_the_kernel_leave_nothing(tier_size: Callable[[Any, Any], An
     """Descriptors, threads, maps, programs and links: those we hold ourselves while running, and those of the whole kernel."""
     cycle(tapio.KernelSource(snapshot=False))
     wait_gone(set())
-    before, objects = threads_and_fds(), live.our_objects()
+    before, objects = threads_and_fds(), live.objects()
     for i in range(tier_size(60, 200)):
         cycle(tapio.KernelSource(snapshot=i % 2 == 0) if i % 3 else tapio.SyntheticSource(count=1000))
         if i % 20 == 0:
-            assert live.wait_for(lambda: threads_and_fds() == before, 1)
-    live.wait_for(lambda: threads_and_fds() == before, 1)
+            assert live.wait_for(lambda: threads_and_fds() == before)
+    live.wait_for(lambda: threads_and_fds() == before)
     live.wait_gone(objects)
 
 
@@ -102,7 +104,7 @@ def test_what_is_held_while_running_is_gone_after() -> None:
     assert {what for what, _ in held} == {"prog", "map", "link"}
     named = {("prog", p["id"]) for p in collector.debug().loaded_programs if p["id"]}
     named |= {("map", m["id"]) for m in collector.debug().active_maps}
-    assert named and {o for o in named if o[0] == "prog"} <= live.our_objects()
+    assert named and {o for o in named if o[0] == "prog"} <= live.objects()
     collector.close()
     assert live.held_objects() == before
     wait_gone(held | named)
@@ -110,7 +112,17 @@ def test_what_is_held_while_running_is_gone_after() -> None:
 
 def wait_gone(objects: set[tuple[str, int]]) -> None:
     """Wait until the kernel has none of these any more: it frees them a moment later."""
-    live.wait_for(lambda: not {(what, n) for what, n in objects if n in live.ids(what)}, 1)
+    live.wait_for(lambda: not objects & live.objects())
+
+
+@pytest.mark.root
+@pytest.mark.live
+def test_what_is_left_would_be_seen() -> None:
+    """That the waiting above fails for what stays, and names it."""
+    before = live.objects()
+    with tapio.Collector(source=tapio.KernelSource(snapshot=False)), pytest.raises(AssertionError, match="'tf_ledger'"):
+        live.wait_gone(before, 0.5)
+    live.wait_gone(before)
 
 
 def test_collector_dropped_without_close_ends_too() -> None:
@@ -119,7 +131,7 @@ def test_collector_dropped_without_close_ends_too() -> None:
     collector.start()
     collector.fileno()
     del collector
-    live.wait_for(lambda: threads_and_fds() == before, 5)
+    live.wait_for(lambda: threads_and_fds() == before)
 
 
 def test_failed_start_leaves_nothing(tmp_path: Path) -> None:
@@ -133,7 +145,7 @@ def test_failed_start_leaves_nothing(tmp_path: Path) -> None:
         with pytest.raises(tapio.ClosedError):
             collector.read()
         collector.close()
-    live.wait_for(lambda: threads_and_fds() == before, 1)
+    live.wait_for(lambda: threads_and_fds() == before)
 
 
 def test_close_while_another_thread_reads() -> None:
@@ -155,11 +167,10 @@ def test_close_while_another_thread_reads() -> None:
 
     thread = threading.Thread(target=reader)
     thread.start()
-    assert inside.wait(5)
-    begun = time.monotonic()
+    assert inside.wait(live.LIMIT)
     collector.close()
-    thread.join(5)
-    assert ended and time.monotonic() - begun < 4
+    thread.join(live.LIMIT)
+    assert ended
 
 
 # --- fork --------------------------------------------------------------------------------------------------------------------------
@@ -199,8 +210,8 @@ with tapio.Collector(source=source) as collector:
             os.execv("/bin/true", ["true"])
         sys.exit(0)
     import select
-    assert select.select([read], [], [], 10)[0], "the child hangs"
-    end = time.monotonic() + 5
+    assert select.select([read], [], [], live.LIMIT)[0], "the child hangs"
+    end = time.monotonic() + live.LIMIT
     while True:
         done, status = os.waitpid(pid, os.WNOHANG)
         if done or time.monotonic() > end:
@@ -229,6 +240,7 @@ def test_forked_child_is_closed_and_the_parent_goes_on(name: str, how: str) -> N
 # --- exits of the interpreter ------------------------------------------------------------------------------------------------------
 
 EXIT = """
+signal.signal(signal.SIGINT, signal.default_int_handler)    # a shell starts what runs in its background without
 name, how, store = sys.argv[1:]
 config = tapio.Config.default()
 if store:
@@ -266,11 +278,9 @@ ENDS = [("end", 0, None), ("thread", 0, None), ("stopped", 0, None), ("SystemExi
 @pytest.mark.parametrize("name", SOURCES)
 @pytest.mark.parametrize(("how", "status", "send"), ENDS, ids=[e[0] for e in ENDS])
 def test_interpreter_exits(name: str, how: str, status: int, send: int | None, tmp_path: Path) -> None:
-    objects = live.our_objects() if name != "memory" else set()
-    begun = time.monotonic()
+    objects = live.objects() if name != "memory" else set()
     store = tmp_path / "store"
     done = script(EXIT, name, how, str(store) if name == "memory" else "", send=send)
-    assert time.monotonic() - begun < 10
     # SIGINT ends Python by the signal itself once KeyboardInterrupt has gone through
     assert done.returncode in ((status,) if how != "SIGINT" else (1, -signal.SIGINT)), done.stderr
     if how in ("end", "thread", "stopped", "SystemExit", "_exit", "handler"):

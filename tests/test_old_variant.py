@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objects for kernels without fetch atomics (before 5.12): they contain none, they load here too, and they say of their records that the
-sequence is weak. Real old kernels: tests/vm."""
+"""The objects for kernels without fetch atomics (before 5.12): they contain none, they load here too, and they say of their records that
+the sequence is weak. Real old kernels: tests/vm."""
 from __future__ import annotations
 
 import struct
@@ -56,9 +56,15 @@ def test_the_old_variant_loads_here_too() -> None:
     from tapio_fast._core._kernel import KernelObject
     from tapio_fast._core._log import Log
 
-    kinds = [kind.number for kind in schema.KINDS]
-    states = [{p["name"]: p["state"] for p in KernelObject(Log(), bulk_bytes=1 << 19, kinds=kinds, old=old).programs()} for old in (False, True)]
-    assert states[0] == states[1] and "loaded" in states[1].values()
+    # not cpu.usage: 5.10 takes its loop over threads at once, the verifier of today walks it to its own limit
+    kinds = [kind.number for kind in schema.KINDS if kind.name != "cpu.usage"]
+    new, old = ({p["name"]: p for p in KernelObject(Log(), bulk_bytes=1 << 19, kinds=kinds, old=old).programs()} for old in (False, True))
+    lost = [program for name, program in old.items() if program["state"] != new[name]["state"] and program["hook"].startswith("tp_btf/")]
+    assert {program["object"] for program in lost} == {"file_io", "security", "security_cred", "security_path", "security_hook", "container"}
+    assert all(program["state"] == "missing_hook" and "before 5.12" in program["reason"] for program in lost), lost
+    assert {p["name"] for p in lost if p["object"] == "container"} == {"tf_container_enter", "tf_container_join"}
+    kept = {program["object"] for program in old.values() if program["state"] == "loaded"}
+    assert kept >= {"syscall", "process", "identity", "network", "bind", "drop", "udp", "dns", "file", "container", "memory", "snapshot"}
 
 
 @pytest.mark.live
@@ -66,10 +72,11 @@ def test_the_old_variant_loads_here_too() -> None:
 def test_its_records_say_that_their_sequence_is_weak(old: bool) -> None:
     source = tapio.KernelSource(snapshot=False)
     source._options["old"] = old
-    with live.Helper("processes.py") as helper, tapio.Collector(filter=tapio.KernelFilter(descendants_of=[helper.pid]), source=source) as collector:
+    with live.Helper("processes.py") as helper, tapio.Collector(filter=tapio.KernelFilter(descendants_of=[helper.pid]),
+                                                                source=source) as collector:
         collector.fileno()
         fact = helper.call("child_output", exe="/bin/echo", argv=["echo", "x"])
-        batch = live.everything(collector).sorted()
+        batch = live.everything(collector)
         live.adds_up(collector)
     rows, _ = live.of_kind(batch, "process.exec")
     assert rows["pid"].tolist() == [fact["pid"]]

@@ -14,10 +14,11 @@ from typing import Any
 import pytest
 
 from tapio_fast import _core, platform, schema
+from tapio_fast.config import Config
 from tapio_fast.errors import PermissionDeniedError
 from tapio_fast.platform import is_supported, probe
 
-ALL_CAPS = {"CAP_BPF": True, "CAP_PERFMON": True}
+ALL_CAPS = {"CAP_BPF": True, "CAP_PERFMON": True, "CAP_NET_ADMIN": True}
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def capable(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     monkeypatch.setattr(platform, "_lockdown", lambda: "none")
     monkeypatch.setattr(platform, "_capabilities", lambda: dict(ALL_CAPS))
     monkeypatch.setattr(platform, "_initial_user_namespace", lambda: True)
-    monkeypatch.setattr(platform, "_try_programs", lambda: ((), "", ""))
+    monkeypatch.setattr(platform, "_try_programs", lambda _: ((), "", ""))
     return monkeypatch
 
 
@@ -104,7 +105,8 @@ def test_without_btf_the_version_tells_of_ring_buffers(monkeypatch: pytest.Monke
 def test_capabilities_are_read_from_proc(monkeypatch: pytest.MonkeyPatch, cap_eff: str, uid_map: bytes, bpf: bool, perfmon: bool) -> None:
     files = {"/proc/self/status": f"Name:\tx\nCapEff:\t{cap_eff}\n".encode(), "/proc/self/uid_map": uid_map}
     monkeypatch.setattr(platform, "_read", lambda path, *_: files.get(path, b""))
-    assert platform._capabilities() == {"CAP_BPF": bpf, "CAP_PERFMON": perfmon}
+    found = platform._capabilities()
+    assert found == {"CAP_BPF": bpf, "CAP_PERFMON": perfmon, "CAP_NET_ADMIN": bpf and perfmon}
 
 
 @pytest.mark.parametrize(("text", "mode"), [(b"[none] integrity confidentiality\n", "none"),
@@ -120,14 +122,15 @@ def program(state: str, errno: int = 0) -> dict[str, Any]:
 
 def trying(monkeypatch: pytest.MonkeyPatch, result: Any) -> Any:
     """Run _try_programs() over a faked `_kernel`, so that builds without BPF test it too."""
-    def probe_programs(_: Any) -> Any:
+    def probe_programs(kinds: Any, _: int) -> Any:
         if isinstance(result, Exception):
             raise result
-        return result
+        return [{**p, "name": f"{p['name']}_{i}", "state": p["state"] if set(p.get("kinds", kinds)) & set(kinds) else "not_wanted"}
+                for i, p in enumerate(result)]
     fake = SimpleNamespace(probe_programs=probe_programs)
     monkeypatch.setitem(sys.modules, "tapio_fast._core._kernel", fake)
     monkeypatch.setattr(_core, "_kernel", fake, raising=False)
-    return platform._try_programs()
+    return platform._try_programs(None)
 
 
 def test_one_program_that_loads_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,15 +140,16 @@ def test_one_program_that_loads_is_enough(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_a_verdict_tells_kinds_cost_and_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     number = {kind.name: kind.number for kind in schema.KINDS}
-    flow = {**program("loaded"), "name": "tf_flow", "hook": "cgroup/sock_release", "kinds": [number["network.flow"]], "cost": "rare", "verified": 9}
+    flow = {**program("loaded"), "name": "tf_flow", "hook": "cgroup/sock_release", "kinds": [number["network.flow"]], "cost": "rare",
+            "verified": 9}
     more = {**program("load_failed", 1), "kinds": [number["file.open"]], "more": True}
     verdicts, _, _ = trying(monkeypatch, [flow, more, {**program("loaded"), "kinds": [number["file.open"]]}])
-    assert [(v.kinds, v.more, v.default, v.cost, v.verified) for v in verdicts[:2]] == [
+    assert [(v.kinds, v.more, v.enabled, v.cost, v.verified) for v in verdicts[:2]] == [
         (("network.flow",), False, True, "rare", 9), (("file.open",), True, False, "", 0)]
     report = platform.PlatformReport("Linux", "6", "x", True, True, {}, "", True, True, programs=verdicts)
-    assert report.needs == {"CAP_BPF": ("tf_flow", "tf_x"), "CAP_NET_ADMIN": ("tf_flow",), "CAP_PERFMON": ("tf_flow", "tf_x")}
+    assert report.needs == {"CAP_BPF": ("tf_flow_0", "tf_x_2"), "CAP_NET_ADMIN": ("tf_flow_0",), "CAP_PERFMON": ("tf_flow_0", "tf_x_2")}
     told = json.loads(json.dumps(report.to_dict()))
-    assert told["needs"]["CAP_NET_ADMIN"] == ["tf_flow"] and told["programs"][0]["kinds"] == ["network.flow"]
+    assert told["needs"]["CAP_NET_ADMIN"] == ["tf_flow_0"] and told["programs"][0]["kinds"] == ["network.flow"]
 
 
 @pytest.mark.parametrize("result", [PermissionDeniedError("cannot load: EPERM"), [program("load_failed", 1)]], ids=["raised", "reported"])
@@ -177,14 +181,27 @@ def test_where_collection_works_every_program_has_a_verdict() -> None:
     assert {verdict.object for verdict in report.programs} >= {"process", "network"} and len(names) >= 5
     for verdict in report.programs:
         assert verdict.cost and (verdict.verdict != "ok" or verdict.verified >= 20), verdict
-    assert {"process.exec", "process.fork", "network.connect"} <= {k for v in report.programs if v.default for k in v.kinds}
+    assert {"process.exec", "process.fork", "network.connect"} <= {k for v in report.programs if v.enabled for k in v.kinds}
+
+
+@pytest.mark.live
+def test_the_enabled_programs_are_those_of_the_configuration() -> None:
+    only = Config.default().replace(programs={"process": {"enabled": False}, "network": {"enabled": False}, "memory": {"enabled": False},
+                                              "container": {"enabled": True, "events": ["create", "namespace"]}})
+    report = probe(only)
+    enabled = {p.name for p in report.programs if p.enabled and p.verdict == "ok" and p.object in ("container", "syscall")}
+    assert enabled == {"tf_container_mkdir", "tf_container_join", "tf_container_enter", "tf_container_fork", "tf_sys_exit", "tf_sys_enter"}
+    assert not any(p.enabled and p.object in ("network", "udp", "memory", "file") for p in report.programs)
+    assert report.enabled_needs == ("CAP_BPF", "CAP_PERFMON") and "CAP_NET_ADMIN" in report.needs
+    assert {p.verdict for p in probe(only.replace(enabled=False)).programs if p.enabled} <= {"ok"}
 
 
 @pytest.mark.root
 def test_a_plain_user_gets_the_reason_not_an_exception() -> None:
-    code = ("import json, os; from tapio_fast import probe; os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534); "
+    code = ("import json, os; from tapio_fast import probe; "
+            "os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534); "
             "print(json.dumps(probe().to_dict()))")
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     report = json.loads(done.stdout)
-    assert report["can_collect"] is False and report["capabilities"] == {"CAP_BPF": False, "CAP_PERFMON": False}
+    assert report["can_collect"] is False and report["capabilities"] == dict.fromkeys(ALL_CAPS, False)
     assert "lacks CAP_BPF and CAP_PERFMON" in report["reason"] or not report["supported"]

@@ -14,7 +14,8 @@ NAMES = {
     "EnrichedEvent", "EventType", "FileEventType", "FilterError", "HealthStatus", "K8sContext", "KernelFilter", "KernelSource",
     "LayoutError", "MemoryEventType", "MemorySource", "NetworkContext", "NetworkEventType", "OutputError", "PermissionDeniedError",
     "PlatformReport", "ProcessContext", "ProcessEventType", "ProgramLoadError", "RawEvent", "RawEventFormatter", "RawStore",
-    "RecordBatch", "SecurityAction", "SecurityEventType", "Severity", "Statistics", "StoreError", "StoreLockedError", "SyntheticSource", "TapioError",
+    "RecordBatch", "SecurityAction", "SecurityEventType", "Severity", "Statistics", "StoreError", "StoreLockedError", "SyntheticSource",
+    "TapioError",
     "UnsupportedPlatformError", "is_supported", "probe",
 }
 HEADER = ["ts_ns", "seq", "cgroup_id", "start_ns", "pid", "tid", "ppid", "uid", "gid", "weight", "cpu", "gen", "type", "subtype", "flags",

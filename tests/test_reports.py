@@ -111,7 +111,7 @@ def test_live_collector_is_healthy_and_shows_what_it_loaded() -> None:
         helper.call("forks_only", n=5)
         rows = live.of_kind(live.everything(collector), "process.fork")[0]
         stats, health, debug = collector.stats(), collector.health(), collector.debug()
-        in_kernel = live.our_objects()
+        in_kernel = live.objects()
     assert len(rows) == 5
     assert health.status == "healthy", health
     assert {p["state"] for p in health.programs} <= {"attached", "loaded", "not_wanted"} and health.loaded_programs >= 5

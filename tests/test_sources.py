@@ -61,7 +61,8 @@ def test_stop_on_full_stops_at_the_first_refusal() -> None:
     collector = tapio.Collector(source=source)
     rings = source._need()              # nobody reads yet
     one = record("cpu.usage")
-    assert rings.fill(0, schema.KIND_BY_NAME["cpu.usage"].number, one, 1000, True) == 4096 // 128 - 1       # the kernel never fills a ring to its last byte
+    assert rings.fill(0, schema.KIND_BY_NAME["cpu.usage"].number, one, 1000,
+                      True) == 4096 // 128 - 1       # the kernel never fills a ring to its last byte
     with collector:
         collector.fileno()
         live.drain(collector)
@@ -270,4 +271,4 @@ def all_of(collector: tapio.Collector, records: int) -> tapio.RecordBatch:
     """Everything that is in the rings, in time order."""
     found = live.read_until(collector, lambda got: collector.stats().ledger["in_ring"] == 0
                             and collector.stats().ledger["consumed"] >= max(records, 1))
-    return tapio.RecordBatch.concat([*found, *live.drain(collector)]).sorted()
+    return live.together([*found, *live.drain(collector)])

@@ -19,11 +19,10 @@ struct tf_who {
 struct tf_gate {
 	struct tf_cpu_state *state;
 	struct tf_ledger_cell *cell;
-	void *ring;
 	__u64 seq;               /* until one is taken: how often the kind was seen here before */
 	__u64 now_ns;            /* 0 = not asked yet */
+	__u32 alone;             /* bool: the cell needs no atomic adds */
 	__u32 cpu;
-	__u32 kind;
 	__u32 gen;
 	__u32 weight;            /* bits of a float */
 };
@@ -115,6 +114,26 @@ static __always_inline bool tf_is_followed(__u32 pid, __u64 start_ns, __u32 set)
 	return f && (!f->start_ns || f->start_ns == start_ns) && f->set[set & 1] == set;
 }
 
+/* Index of a kind that only the run tells: clang, which knows how many there are, would leave out the bound that the verifier wants. */
+static __always_inline __u32 tf_kind_index(__u32 kind)
+{
+	if (!__builtin_constant_p(kind))
+		tf_unknown(kind);
+	return kind & (TF_KIND_MAX - 1);
+}
+
+/* Of its word in a mask. */
+static __always_inline __u32 tf_kind_word(__u32 kind)
+{
+	return tf_kind_index(kind) / 64;
+}
+
+/* The rules of a generation. */
+static __always_inline const struct tf_rule_slot *tf_rules_of(__u32 gen)
+{
+	return &tf_rules[gen & (TF_RULE_SLOTS - 1)];
+}
+
 /* Judges a process id by the tables of this rule slot. */
 static __always_inline bool tf_pid_allowed(__u32 slot, __u32 flags, __u32 pid)
 {
@@ -129,13 +148,10 @@ static __always_inline bool tf_pid_allowed(__u32 slot, __u32 flags, __u32 pid)
  * checks such a function once, not at every place and in every state it is called from (loading takes a third of the time). */
 __noinline bool tf_rules_allow(__u32 slot, __u32 pid, __u64 start_ns, __u64 cgroup_id, __u64 followed)
 {
-	struct tf_rule_slot *rules = bpf_map_lookup_elem(&tf_rules, &slot);
+	const struct tf_rule_slot *rules = tf_rules_of(slot);
 	void *set = bpf_map_lookup_elem(&tf_rule_sets, &slot);
-	__u32 flags;
+	__u32 flags = tf_read_once(rules->flags);
 
-	if (!rules)
-		return false;
-	flags = rules->flags;
 	if ((flags & TF_R_CGROUPS) && !tf_in_set(set, cgroup_id, TF_T_CGROUP))
 		return false;
 	if ((flags & TF_R_NOT_CGROUPS) && tf_in_set(set, cgroup_id, TF_T_NOT_CGROUP))
@@ -175,9 +191,11 @@ __noinline bool tf_comm_matches(__u64 low, __u64 high)
 	return false;
 }
 
-/* Kinds that are configured by [programs.process]. Folded to a constant, as tf_kind_type is. */
+/* Kinds that are configured by [programs.process], where that names comms to leave out. A constant to the verifier. */
 static __always_inline bool tf_of_process(const __u32 kind)
 {
+	if (!(tf_consts.options & TF_O_NOT_COMMS))
+		return false;
 	return tf_kind_type(kind) == TF_PROCESS || tf_kind_type(kind) == TF_SYSCALL || tf_kind_type(kind) == TF_CPU;
 }
 
@@ -210,14 +228,10 @@ static __always_inline bool tf_take_token(__u64 cgroup_id, __u64 now, __u64 rate
 /* The critical lane is throttled only while it is more than half full. */
 __noinline bool tf_throttle_allows(__u32 cpu, __u32 lane, __u64 cgroup_id, __u64 now)
 {
-	struct tf_settings *settings;
+	__u64 rate = tf_read_once(tf_settings.throttle_rate);
 	struct tf_lane_state *state;
-	__u32 zero = 0;
-	__u64 rate;
 	void *ring;
 
-	settings = bpf_map_lookup_elem(&tf_settings, &zero);
-	rate = settings ? *(volatile __u64 *)&settings->throttle_rate : 0;
 	if (!rate)
 		return true;
 	if (lane == TF_CRITICAL) {
@@ -225,14 +239,13 @@ __noinline bool tf_throttle_allows(__u32 cpu, __u32 lane, __u64 cgroup_id, __u64
 		if (!ring || tf_ring_unread(ring, cpu, TF_CRITICAL, &state) <= bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 2)
 			return true;
 	}
-	return tf_take_token(cgroup_id, now, rate, settings->throttle_burst);
+	return tf_take_token(cgroup_id, now, rate, tf_read_once(tf_settings.throttle_burst));
 }
 
 /* The fate hangs on a count and a key only: no helper call, and a run with the same seed repeats. */
 static __always_inline bool tf_sample_keeps(struct tf_gate *g, __u32 kind, __u64 seen)
 {
-	__u64 *rate = bpf_map_lookup_elem(&tf_rates, &kind);
-	__u64 word = rate ? *(volatile __u64 *)rate : TF_RATE(TF_RATE_ALL, TF_WEIGHT_ONE);
+	__u64 word = tf_read_once(tf_rates[tf_kind_index(kind)]);
 	__u32 threshold = word >> 32;
 
 	g->weight = (__u32)word;
@@ -241,10 +254,32 @@ static __always_inline bool tf_sample_keeps(struct tf_gate *g, __u32 kind, __u64
 	return (__u32)(tf_mix(tf_consts.seed ^ tf_mix(seen ^ ((__u64)g->cpu << 40) ^ ((__u64)kind << 56))) >> 32) < threshold;
 }
 
+/* Whether a kind's cells need no atomic adds (7 ns each). A constant, where the kind is one. */
+static __always_inline bool tf_alone(__u32 kind)
+{
+#ifdef TF_OLD
+	return false;
+#else
+	return tf_consts.alone[tf_kind_word(kind)] >> (kind % 64) & 1;
+#endif
+}
+
+/* One more in the ledger; what it was. */
+static __always_inline __u64 tf_add_to(struct tf_gate *g, const __u32 index)
+{
+	__u64 *count = &g->cell->c[index], old;
+
+	if (!g->alone)
+		return tf_fetch_add(count, 1);
+	old = tf_read_once(*count);
+	tf_read_once(*count) = old + 1;
+	return old;
+}
+
 /* Always false, so that a refusal is one line. */
 static __always_inline bool tf_count(struct tf_gate *g, const __u32 cause)
 {
-	tf_add(&g->cell->c[cause], 1);
+	tf_add_to(g, cause);
 	return false;
 }
 
@@ -252,32 +287,33 @@ static __always_inline bool tf_count(struct tf_gate *g, const __u32 cause)
  * the subject is read. The kind may be known at run time only (below TF_KIND_MAX); whether it is a meta kind must be a constant. */
 static __always_inline bool tf_admit_pid(struct tf_gate *g, __u32 pid, __u32 kind, const bool meta)
 {
-	struct tf_settings *settings;
-	__u32 zero = 0, slot, index;
-	struct tf_rule_slot *rules;
+	const struct tf_rule_slot *rules;
+	__u32 index, flags;
 
 	g->cpu = bpf_get_smp_processor_id();
-	g->kind = kind;
+	g->alone = __builtin_constant_p(kind) ? tf_alone(kind) : 0; /* else the verifier would follow both ways at every count */
 	g->now_ns = 0;
 	g->weight = TF_WEIGHT_ONE;
 	g->state = bpf_map_lookup_elem(&tf_cpus, &g->cpu);
-	index = g->cpu * TF_KIND_MAX + kind;
-	g->cell = bpf_map_lookup_elem(&tf_ledger, &index);
-	settings = bpf_map_lookup_elem(&tf_settings, &zero);
-	if (!g->state || !g->cell || !settings)
+	if (!g->state)
 		return false; /* cannot happen: the maps have an entry for every possible CPU */
 	if (!meta && tf_consts.self_tgid && pid == tf_consts.self_tgid) {
 		tf_add(&g->state->self_skipped, 1);
 		return false;
 	}
-	g->seq = tf_fetch_add(&g->cell->c[TF_L_SEEN], 1);
-	g->gen = *(volatile __u32 *)&settings->gen; /* read once: what judges the record is what it carries */
+	index = g->cpu * TF_KIND_MAX + kind;
+	g->cell = bpf_map_lookup_elem(&tf_ledger, &index);
+	if (!g->cell)
+		return false; /* cannot happen */
+	g->seq = tf_add_to(g, TF_L_SEEN);
+	g->gen = tf_read_once(tf_settings.gen); /* read once: what judges the record is what it carries */
 	if (meta)
 		return true;
-	slot = g->gen & (TF_RULE_SLOTS - 1);
-	rules = bpf_map_lookup_elem(&tf_rules, &slot);
-	if (!rules || !(rules->kind_mask[kind / 64] & (1ull << (kind % 64))) ||
-	    ((rules->flags & (TF_R_PIDS | TF_R_NOT_PIDS)) && !tf_pid_allowed(slot, rules->flags, pid)))
+	rules = tf_rules_of(g->gen);
+	if (!(tf_read_once(rules->kind_mask[tf_kind_word(kind)]) & (1ull << (kind % 64))))
+		return tf_count(g, TF_L_K_FILTERED);
+	flags = tf_read_once(rules->flags);
+	if ((flags & (TF_R_PIDS | TF_R_NOT_PIDS)) && !tf_pid_allowed(g->gen & (TF_RULE_SLOTS - 1), flags, pid))
 		return tf_count(g, TF_L_K_FILTERED);
 	return true;
 }
@@ -285,18 +321,15 @@ static __always_inline bool tf_admit_pid(struct tf_gate *g, __u32 pid, __u32 kin
 /* Second half: the rest of the subject, the throttle, the sampler. The lane must be a constant. */
 static __always_inline bool tf_admit_rest(struct tf_gate *g, const struct tf_who *who, __u32 kind, const __u32 lane)
 {
-	__u32 zero = 0, slot = g->gen & (TF_RULE_SLOTS - 1);
-	struct tf_settings *settings = bpf_map_lookup_elem(&tf_settings, &zero);
-	struct tf_rule_slot *rules = bpf_map_lookup_elem(&tf_rules, &slot);
+	const struct tf_rule_slot *rules = tf_rules_of(g->gen);
+	__u32 flags = tf_read_once(rules->flags);
 
-	if (!rules || !settings)
+	if ((flags & (TF_R_CGROUPS | TF_R_NOT_CGROUPS | TF_R_DESCENDANTS)) &&
+	    !tf_rules_allow(g->gen & (TF_RULE_SLOTS - 1), who->pid, who->start_ns, who->cgroup_id, who->followed))
 		return tf_count(g, TF_L_K_FILTERED);
-	if ((rules->flags & (TF_R_CGROUPS | TF_R_NOT_CGROUPS | TF_R_DESCENDANTS)) &&
-	    !tf_rules_allow(slot, who->pid, who->start_ns, who->cgroup_id, who->followed))
+	if (tf_of_process(kind) && (flags & TF_R_NOT_COMMS) && tf_comm_matches(who->comm[0], who->comm[1]))
 		return tf_count(g, TF_L_K_FILTERED);
-	if (tf_of_process(kind) && (rules->flags & TF_R_NOT_COMMS) && tf_comm_matches(who->comm[0], who->comm[1]))
-		return tf_count(g, TF_L_K_FILTERED);
-	if (settings->throttle_rate && !tf_throttle_allows(g->cpu, lane, who->cgroup_id, tf_now(g)))
+	if (tf_read_once(tf_settings.throttle_rate) && !tf_throttle_allows(g->cpu, lane, who->cgroup_id, tf_now(g)))
 		return tf_count(g, TF_L_K_THROTTLED);
 	if (!tf_sample_keeps(g, kind, g->seq))
 		return tf_count(g, TF_L_K_SAMPLED);

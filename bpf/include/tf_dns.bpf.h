@@ -17,6 +17,7 @@ struct tf_dns_asked {
 	__u64 ts_ns;
 	__u64 cookie;
 	__u64 skb;               /* address of the packet: it passes one hook per stacked device */
+	__u64 dev;               /* address of the first of these: there again it is another packet in the same memory */
 };
 
 struct {

@@ -11,10 +11,11 @@
  * microseconds, an adaptive one is lost once a NO_WAKEUP record is the first unread. */
 static __always_inline __u64 tf_wake_flags(struct tf_gate *g, const __u32 lane)
 {
+	void *ring = tf_find_ring(g->cpu, lane);
 	struct tf_lane_state *state;
-	__u64 unread = tf_ring_unread(g->ring, g->cpu, lane, &state);
+	__u64 unread = ring ? tf_ring_unread(ring, g->cpu, lane, &state) : 0;
 
-	if (!state || unread < state->watermark || *(volatile __u64 *)&state->wake_pending)
+	if (!ring || !state || unread < state->watermark || *(volatile __u64 *)&state->wake_pending)
 		return BPF_RB_NO_WAKEUP;
 	if (!tf_swap_if(&state->wake_pending, 0, 1))
 		return BPF_RB_NO_WAKEUP;
@@ -46,12 +47,12 @@ static __always_inline __u16 tf_base_flags(void)
 static __always_inline void *tf_reserve_bytes(struct tf_gate *g, const __u32 kind, const __u64 size)
 {
 	const __u32 lane = tf_kind_lane(kind);
-	void *row = NULL;
+	void *ring, *row = NULL;
 
 	g->seq = tf_fetch_add(&g->state->seq[lane], 1) + 1;
-	g->ring = tf_find_ring(g->cpu, lane);
-	if (g->ring)
-		row = bpf_ringbuf_reserve(g->ring, size, 0);
+	ring = tf_find_ring(g->cpu, lane);
+	if (ring)
+		row = bpf_ringbuf_reserve(ring, size, 0);
 	if (!row)
 		tf_count(g, TF_L_K_RING_FULL);
 	return row;
@@ -64,7 +65,7 @@ static __always_inline void tf_submit(struct tf_gate *g, const __u32 kind, void 
 {
 	__u64 flags = BPF_RB_NO_WAKEUP;
 
-	tf_add(&g->cell->c[TF_L_SUBMITTED], 1);
+	tf_add_to(g, TF_L_SUBMITTED);
 	if (!(g->seq & 7)) /* asking for the fill costs a helper call: every 8th record is often enough */
 		flags = tf_wake_flags(g, tf_kind_lane(kind));
 	bpf_ringbuf_submit(row, flags);
@@ -113,7 +114,9 @@ static __always_inline void tf_release(struct tf_slot *slot)
 static __always_inline bool tf_output(struct tf_gate *g, const __u32 kind, struct tf_slot *slot, __u64 len)
 {
 	const __u32 lane = tf_kind_lane(kind);
+	__u64 flags = BPF_RB_NO_WAKEUP;
 	bool sent = false;
+	void *ring;
 
 	tf_unknown(len); /* else the compiler, which may know better, leaves out the test that the verifier wants */
 	if (len > TF_RECORD_CAP) { /* before a number is taken: the ring has not refused it */
@@ -122,9 +125,11 @@ static __always_inline bool tf_output(struct tf_gate *g, const __u32 kind, struc
 	}
 	g->seq = tf_fetch_add(&g->state->seq[lane], 1) + 1;
 	((struct tf_header *)slot->data)->seq = g->seq;
-	g->ring = tf_find_ring(g->cpu, lane);
-	if (g->ring)
-		sent = !bpf_ringbuf_output(g->ring, slot->data, len, tf_wake_flags(g, lane));
+	ring = tf_find_ring(g->cpu, lane);
+	if (ring && (!(g->seq & 7) || len > 1024)) /* as in tf_submit */
+		flags = tf_wake_flags(g, lane);
+	if (ring)
+		sent = !bpf_ringbuf_output(ring, slot->data, len, flags);
 	tf_release(slot);
 	tf_count(g, sent ? TF_L_SUBMITTED : TF_L_K_RING_FULL);
 	return sent;

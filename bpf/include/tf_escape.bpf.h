@@ -5,14 +5,13 @@
 #define TF_ESCAPE_BPF_H
 
 #include "tf_ns.bpf.h"
+#include "tf_pidfd.bpf.h"
 #include "tf_sys.bpf.h"
 
 /* uapi/linux/magic.h, pseudo_fs.h */
 #define TF_PROC_MAGIC   0x9fa0
 #define TF_CGROUP_MAGIC 0x27e0eb
 #define TF_NSFS_MAGIC   0x6e736673
-#define TF_PIDFS_MAGIC  0x50494446
-#define TF_ANON_MAGIC   0x09041934
 /* uapi/linux/mount.h */
 #define MS_REMOUNT 32
 #define MS_BIND    4096
@@ -42,7 +41,7 @@ struct tf_escape {
 };
 
 /* Global, as others here: checked once, not in every state that a caller gets to it in. */
-__noinline int tf_send_escape(struct tf_escape *x)
+TF_GLOBAL int tf_send_escape(struct tf_escape *x)
 {
 	struct task_struct *task = tf_current();
 	struct tf_container *e;
@@ -68,7 +67,7 @@ __noinline int tf_send_escape(struct tf_escape *x)
 	if (x->file) {
 		e->h.flags |= tf_read_path(slot, tf_file_path(x->file), at, &e->path);
 	} else if (x->text && at <= TF_PATH_CAP) {
-		n = x->claimed ? bpf_probe_read_user_str(slot->data + sizeof(*e) + at, TF_PATH_CAP, x->text) :
+		n = x->claimed ? tf_user_str(slot->data + sizeof(*e) + at, TF_PATH_CAP, x->text) :
 				 bpf_probe_read_kernel_str(slot->data + sizeof(*e) + at, TF_PATH_CAP, x->text);
 		e->h.flags |= (x->claimed ? TF_F_USER_CLAIMED : 0) | (n > 0 ? 0 : TF_F_PARTIAL) | (n == TF_PATH_CAP ? TF_F_TRUNCATED : 0);
 		e->path.offset = at;
@@ -79,58 +78,7 @@ __noinline int tf_send_escape(struct tf_escape *x)
 	return 0;
 }
 
-/* Differing bits, or-ed: with branches clang makes a call of memcmp of it, which BPF has not. */
-static __always_inline bool tf_same(const char *a, const char *b, const __u32 n)
-{
-	__u8 differ = 0;
-
-#pragma clang loop unroll(full)
-	for (__u32 i = 0; i < n; i++)
-		differ |= a[i] ^ b[i];
-	return !differ;
-}
-#define TF_BEGINS(text, prefix) tf_same((text), (prefix), sizeof(prefix) - 1)
-#define TF_EQUALS(text, word) tf_same((text), (word), sizeof(word)) /* with its NUL */
-
-static __always_inline unsigned long tf_magic(struct file *file)
-{
-	return BPF_CORE_READ(file, f_inode, i_sb, s_magic);
-}
-
-/* The name of the file in its directory, up to 15 bytes of it, padded with zeros. */
-static __always_inline void tf_file_name(struct file *file, char name[16])
-{
-	struct path *path = tf_file_path(file);
-	struct dentry *dentry = path ? TF_READ(path, dentry) : NULL;
-
-	__builtin_memset(name, 0, 16);
-	if (dentry)
-		bpf_probe_read_kernel_str(name, 16, TF_READ(dentry, d_name.name));
-}
-
-/* --- setns ---------------------------------------------------------------------------------------------------------------------------- */
-
-/* What a pidfd stands for, NULL = it is none. */
-static __always_inline struct pid *tf_pidfd(struct file *file)
-{
-	unsigned long magic = tf_magic(file);
-	char name[16];
-
-	if (magic == TF_PIDFS_MAGIC) /* 6.9 */
-		return BPF_CORE_READ(file, f_inode, i_private);
-	if (magic != TF_ANON_MAGIC)
-		return NULL;
-	tf_file_name(file, name);
-	return TF_EQUALS(name, "[pidfd]") ? TF_READ(file, private_data) : NULL;
-}
-
-/* The process behind a pidfd, in the host's pid namespace; 0 = it is none. */
-__noinline __u32 tf_pidfd_pid(__u64 file)
-{
-	struct pid *pid = file ? tf_pidfd((struct file *)file) : NULL;
-
-	return pid ? TF_READ(pid, numbers[0].nr) : 0;
-}
+/* --- setns --------------------------------------------------------------------------------------------------------------------------- */
 
 static __always_inline struct task_struct *tf_pid_task(struct pid *pid)
 {
@@ -140,7 +88,7 @@ static __always_inline struct task_struct *tf_pid_task(struct pid *pid)
 }
 
 /* Namespaces of the host, of those that `kinds` allows (0 = any), that this file leads to. */
-__noinline __u32 tf_host_spaces(__u64 at, __u32 kinds, __u64 *inode)
+TF_GLOBAL __u32 tf_host_spaces(__u64 at, __u32 kinds, __u64 *inode)
 {
 	struct file *file = (struct file *)at;
 	struct task_struct *target;
@@ -165,7 +113,8 @@ __noinline __u32 tf_host_spaces(__u64 at, __u32 kinds, __u64 *inode)
 }
 
 /* A process that is not in the host's mount (pid) namespace joins it, or tries. */
-static __always_inline void tf_judge_setns(struct task_struct *task, struct file *file, const struct tf_spaces *before, __u32 kinds, long ret)
+static __always_inline void tf_judge_setns(struct task_struct *task, struct file *file, const struct tf_spaces *before, __u32 kinds,
+					   long ret)
 {
 	struct tf_escape x = { .action = TF_A_HOST_NAMESPACE, .errno_ = tf_sys_errno(ret) };
 
@@ -177,7 +126,7 @@ static __always_inline void tf_judge_setns(struct task_struct *task, struct file
 		x.ns_flags |= CLONE_NEWNS; /* whatever the descriptor is by now */
 	if (before->mnt == tf_consts.host_mnt_ns)
 		x.ns_flags &= ~CLONE_NEWNS;
-	if (!task->thread_pid->level)
+	if (!TF_GO(task, thread_pid, level))
 		x.ns_flags &= ~CLONE_NEWPID;
 	if (!x.ns_flags)
 		return;
@@ -185,7 +134,7 @@ static __always_inline void tf_judge_setns(struct task_struct *task, struct file
 	tf_send_escape(&x);
 }
 
-/* --- open ------------------------------------------------------------------------------------------------------------------------------ */
+/* --- open ---------------------------------------------------------------------------------------------------------------------------- */
 
 /* Disks, /dev/mem, /dev/kmem, /dev/port, /dev/kmsg. */
 static __always_inline bool tf_is_host_device(struct inode *inode)
@@ -234,9 +183,10 @@ static __always_inline bool tf_claims_device(const char *name)
 	       TF_BEGINS(name, "mmcblk") || TF_BEGINS(name, "mapper/") || TF_BEGINS(name, "nbd");
 }
 
-/* What a path in user memory claims to be opened. */
-static __noinline __u32 tf_escape_claim(const char *path, __u32 writes)
+/* What a path in user memory claims to be opened. Global: checked once, whatever state it is called in. */
+__noinline int tf_escape_claim(__u64 user, __u32 writes)
 {
+	const char *path = (const char *)user;
 	char text[128];
 	char tail[16] = {};
 	long n = bpf_probe_read_user_str(text, sizeof(text), path);
@@ -267,17 +217,17 @@ static __always_inline void tf_judge_claim(struct task_struct *task, struct pt_r
 	flags = at ? tf_sys_arg(regs, 2) : nr == TF_NR_open ? tf_sys_arg(regs, 1) : O_ACCMODE;
 	if (nr == TF_NR_openat2 && bpf_probe_read_user(&flags, sizeof(flags), (void *)flags))
 		flags = 0;
-	x.action = tf_escape_claim(x.text, flags & O_ACCMODE);
+	x.action = tf_escape_claim((__u64)x.text, flags & O_ACCMODE);
 	if (x.action)
 		tf_send_escape(&x);
 }
 
-/* --- mount ----------------------------------------------------------------------------------------------------------------------------- */
+/* --- mount --------------------------------------------------------------------------------------------------------------------------- */
 
 /* The mount that came last to the task's mount namespace: the call's own, unless another thread mounts at the same moment. */
 static __always_inline struct mount *tf_newest_mount(struct task_struct *task)
 {
-	struct mnt_namespace *space = task->nsproxy->mnt_ns;
+	struct mnt_namespace *space = TF_GO(task, nsproxy, mnt_ns);
 	struct mnt_namespace___v614 *v614 = (void *)space;
 	struct mnt_namespace___v608 *v608 = (void *)space;
 	struct mnt_namespace___v501 *v501 = (void *)space;
@@ -302,10 +252,21 @@ static __always_inline struct mount *tf_newest_mount(struct task_struct *task)
 	return node ? (void *)node - bpf_core_field_offset(struct mount___v608, mnt_node) : NULL;
 }
 
-/* Whether this mount, or with a tree of them (MS_REC) one above it, shows the directory that is the host's root. */
-static __always_inline bool tf_shows_host_root(struct task_struct *task, struct mount *mount, bool tree)
+/* An address that is no pointer to the verifier: global functions take no others. */
+static __always_inline __u64 tf_address_of(const struct mount *mount)
 {
-	struct task_struct *first = tf_first_process(task);
+	__u64 address = 0;
+
+	bpf_probe_read_kernel(&address, sizeof(address), &mount);
+	return address;
+}
+
+/* Whether this mount, or with a tree of them (MS_REC) one above it, shows the directory that is the host's root. Global, as
+ * tf_escape_claim is. */
+__noinline bool tf_shows_host_root(__u64 address, bool tree)
+{
+	struct task_struct *task = tf_current(), *first = tf_first_process(task);
+	struct mount *mount = (struct mount *)address;
 	struct dentry *host = first ? BPF_CORE_READ(first, fs, root.dentry) : NULL;
 	struct vfsmount *own = BPF_CORE_READ(task, fs, root.mnt);
 
@@ -367,7 +328,7 @@ static __always_inline void tf_judge_mount(struct task_struct *task, struct pt_r
 		return;
 	}
 	mount = tf_newest_mount(task);
-	if (mount && (bind ? tf_shows_host_root(task, mount, flags & MS_REC) : BPF_CORE_READ(mount, mnt.mnt_sb, s_bdev) != NULL))
+	if (mount && (bind ? tf_shows_host_root(tf_address_of(mount), flags & MS_REC) : BPF_CORE_READ(mount, mnt.mnt_sb, s_bdev) != NULL))
 		tf_send_mount(task, mount);
 }
 
@@ -378,7 +339,7 @@ static __always_inline void tf_judge_tree(struct task_struct *task, struct file 
 	struct vfsmount *vfsmount = path ? TF_READ(path, mnt) : NULL;
 	struct mount *mount = vfsmount ? (void *)vfsmount - bpf_core_field_offset(struct mount, mnt) : NULL;
 
-	if (mount && (copy ? tf_shows_host_root(task, mount, false) : BPF_CORE_READ(mount, mnt.mnt_sb, s_bdev) != NULL))
+	if (mount && (copy ? tf_shows_host_root(tf_address_of(mount), false) : BPF_CORE_READ(mount, mnt.mnt_sb, s_bdev) != NULL))
 		tf_send_mount(task, mount);
 }
 

@@ -21,6 +21,7 @@ enum tf_flag {
 	TF_F_LISTENER_OWNER = 1 << 8,  /* the subject is who called listen(); who accepted is not known yet */
 	TF_F_KERNEL_SENDER  = 1 << 9,  /* a signal that the kernel sent; the subject is the target */
 	TF_F_PARTIAL        = 1 << 10, /* a text could not be read (whole); what is there is true */
+	TF_F_COMPAT         = 1 << 11, /* syscall: made by the 32-bit interface; nr is the same call's number here */
 };
 
 /* A text of a row: bytes after the row in the ring, in the domain's text area in a batch. Never ended by NUL. */
@@ -77,7 +78,7 @@ enum tf_direction { TF_DIR_UNKNOWN, TF_DIR_EGRESS, TF_DIR_INGRESS };
 struct tf_network {
 	struct tf_header h;
 	__u64 cookie;            /* id: of the socket while it lives (its kernel address, hashed with a per-run key) */
-	__u64 duration_ns;       /* ns: connect: SYN to established or failed; close: established to closed; dns: query to answer; flow: its time */
+	__u64 duration_ns;       /* ns: connect: SYN to established or failed; close: since established; dns: query to answer; flow: its time */
 	__u64 bytes_sent;        /* bytes: payload sent, without retransmissions; retransmit, drop: length of the packet */
 	__u64 bytes_received;    /* bytes: payload received in order */
 	__u8  source_ip[TF_IP_LEN]; /* address: local end, IPv4 mapped into IPv6; drop: the packet's source */
@@ -131,7 +132,7 @@ struct tf_file {
 	__u32 new_gid;           /* id: chown: -1 = unchanged */
 	struct tf_text path;     /* text: path in the mount namespace of the process */
 	struct tf_text new_path; /* text: rename, link: the other path; symlink: what it points to; xattr: the attribute's name */
-	struct tf_text data;     /* bytes: single read, write: first bytes of the content; added up: latency histogram, 24 u4: [i] = operations of less than 2^(i+8) ns, the last any */
+	struct tf_text data;     /* bytes: single read, write: content; added up: latencies, 24 u4: [i] = below 2^(i+8) ns, the last any */
 };
 
 /* What a security record says was done; one list for all subtypes. */
@@ -150,8 +151,8 @@ enum tf_action {
 /* security: something that matters for the security of the machine */
 struct tf_security {
 	struct tf_header h;
-	__u64 object_id;         /* id: key serial, descriptor, address, opcode's user data: what the action is about */
-	__u64 value;             /* any: first argument of interest: flags, length, ptrace request, capability, bpf command */
+	__u64 object_id;         /* id: key serial, descriptor, address: what the action is about */
+	__u64 value;             /* any: first argument of interest: flags, length, ptrace request, capability, bpf command, opcode */
 	__u64 old_caps;          /* bits: effective capabilities before */
 	__u64 new_caps;          /* bits: effective capabilities after */
 	__u64 inode;             /* id: of the file, 0 = none */
@@ -176,14 +177,14 @@ struct tf_container {
 	struct tf_header h;
 	__u64 object_id;         /* id: of the control group that the record is about (the header's is the subject's) */
 	__u64 inode;             /* id: escape: of the file or device */
-	__u32 mnt_ns;            /* id: inode of the namespaces that the process is in after it */
-	__u32 pid_ns;            /* id */
-	__u32 net_ns;            /* id */
-	__u32 user_ns;           /* id */
-	__u32 ipc_ns;            /* id */
-	__u32 uts_ns;            /* id */
-	__u32 cgroup_ns;         /* id */
-	__u32 time_ns;           /* id */
+	__u32 mnt_ns;            /* id: inode of the mount namespace that the process is in after it */
+	__u32 pid_ns;            /* id: its pid namespace */
+	__u32 net_ns;            /* id: its net namespace */
+	__u32 user_ns;           /* id: its user namespace */
+	__u32 ipc_ns;            /* id: its ipc namespace */
+	__u32 uts_ns;            /* id: its uts namespace */
+	__u32 cgroup_ns;         /* id: its cgroup namespace */
+	__u32 time_ns;           /* id: its time namespace */
 	__u32 ns_flags;          /* bits: CLONE_NEW*: namespaces that changed */
 	__s32 errno_;            /* errno: 0 = success */
 	__u32 runtime;           /* enum: tf_runtime, told by the control group's path */
@@ -199,20 +200,20 @@ struct tf_memory {
 	struct tf_header h;
 	__u64 size;              /* bytes: of the mapping; reclaim, limit: reclaimed */
 	__u64 address;           /* address: of the mapping */
-	__u64 duration_ns;       /* ns: of the stall(s); pressure: stalled in the window; page_fault: of its major faults, where it can be measured */
+	__u64 duration_ns;       /* ns: of the stall(s); pressure: stalled in the window; page_fault: of its major faults, if measured */
 	__u64 rss;               /* bytes: oom_kill: resident set of the victim */
 	__u64 limit;             /* bytes: limit of the control group; pressure: threshold in ns */
 	__u64 victim_start_ns;   /* ns: oom_kill: start of the victim */
 	__u64 object_id;         /* id: control group: oom_kill: the victim's; limit: whose limit was hit */
 	__u32 count;             /* count: page_fault: major faults; reclaim, limit, compaction: stalls in this row; others 1 */
 	__u32 minor_faults;      /* count: page_fault: minor faults */
-	__u32 victim_pid;        /* id: oom_kill */
+	__u32 victim_pid;        /* id: oom_kill: process killed */
 	__u32 prot;              /* bits: PROT_*: mmap, mprotect */
-	__u32 map_flags;         /* bits: MAP_*: mmap; reclaim, compaction: gfp flags; compaction: status */
+	__u32 map_flags;         /* bits: MAP_*: mmap; reclaim, limit, compaction: gfp flags */
 	__s32 errno_;            /* errno: 0 = success */
 	__s32 order;             /* count: reclaim, compaction: pages asked for are 2^order; oom_kill: score adjustment */
 	__u32 _pad0;             /* zero */
-	char  victim_comm[TF_COMM_LEN]; /* text: oom_kill */
+	char  victim_comm[TF_COMM_LEN]; /* text: oom_kill: its name */
 };
 
 /* cpu: use of one process over a period; also the plain row of the load generator */
@@ -243,7 +244,7 @@ struct tf_meta {
 	__u32 n_losses;          /* count: EPOCH: tf_epoch_loss entries in data, after those */
 	struct tf_text path;     /* text: executable, cgroup path */
 	struct tf_text path2;    /* text: working directory */
-	struct tf_text data;     /* bytes: argv; EPOCH: tf_epoch_seq[] then tf_epoch_loss[]; SNAPSHOT of a socket: tf_network past its header; RULES: text */
+	struct tf_text data;     /* bytes: argv; EPOCH: tf_epoch_seq[], tf_epoch_loss[]; SNAPSHOT of a socket: tf_network past its header; RULES */
 };
 
 /* Tail of an EPOCH record: `n_seqs` entries of the first kind, then `n_losses` of the second. */

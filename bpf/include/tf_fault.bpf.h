@@ -5,6 +5,9 @@
 
 #include "tf_task.bpf.h"
 
+#define TF_VM_FAULT_MAJOR 4      /* linux/mm_types.h */
+#define TF_ENOMEM 12             /* uapi/asm-generic/errno-base.h */
+
 static __always_inline void tf_clear_memory(struct tf_memory *e)
 {
 	__builtin_memset(&e->size, 0, sizeof(*e) - sizeof(e->h));
@@ -30,17 +33,12 @@ struct {
 	__type(key, struct tf_process_key);
 	__type(value, __u8);
 } tf_fault_done SEC(".maps");
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, __u64);
-} tf_fault_began SEC(".maps");
+TF_TASK_STORE(tf_fault_began, __u64);
 
 static __always_inline void tf_key_of(struct tf_process_key *key, struct task_struct *task)
 {
-	key->start_ns = task->group_leader->start_boottime;
-	key->pid = task->tgid;
+	key->start_ns = TF_GO(task, group_leader, start_boottime);
+	key->pid = TF_GO(task, tgid);
 }
 
 #define TF_THREADS_LEFT 64 /* threads of an ending process that are not yet released; it is the last to run */
@@ -70,7 +68,7 @@ static __always_inline void tf_sum_faults(struct tf_memory *e, struct task_struc
 
 	s.head = (__u64)signal + bpf_core_field_offset(struct signal_struct, thread_head);
 	bpf_probe_read_kernel(&s.at, sizeof(s.at), (void *)s.head);
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+	if (tf_has_helper(loop)) {
 		bpf_loop(TF_THREADS_LEFT, tf_fault_step, &s, 0);
 	} else {
 		for (__u32 i = 0; i < TF_THREADS_LEFT; i++)

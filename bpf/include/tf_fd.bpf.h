@@ -15,13 +15,10 @@ static __always_inline struct file *tf_file_of(struct task_struct *task, __s32 f
 {
 	struct files_struct *files = TF_READ(task, files);
 	struct fdtable *table = files ? TF_READ(files, fdt) : NULL;
-	struct file **at, *file = NULL;
 
 	if (!table || fd < 0 || (__u32)fd >= TF_READ(table, max_fds))
 		return NULL;
-	at = TF_READ(table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), at + fd);
-	return file;
+	return (struct file *)tf_word((__u64)TF_READ(table, fd) + fd * sizeof(void *));
 }
 
 /* Whether a file lies in a file system with names. */

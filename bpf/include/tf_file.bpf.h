@@ -40,7 +40,7 @@ static __always_inline __u64 tf_start_of(struct task_struct *task, __s32 dfd)
 }
 
 /* Reads a string of the user's that is no path behind the path. */
-__noinline int tf_read_plain(struct tf_slot *slot, __u64 user)
+TF_GLOBAL int tf_read_plain(struct tf_slot *slot, __u64 user)
 {
 	struct tf_text *text;
 	__u32 offset;
@@ -54,7 +54,7 @@ __noinline int tf_read_plain(struct tf_slot *slot, __u64 user)
 	text->len = text->full_len = 0;
 	if (offset > TF_PATH_CAP)
 		return -1; /* for the verifier: it cannot be */
-	n = bpf_probe_read_user_str(slot->data + 184 + offset, TF_PATH_CAP, (void *)user);
+	n = tf_user_str(slot->data + 184 + offset, TF_PATH_CAP, (void *)user);
 	if (n < 1)
 		return -1;
 	text->len = text->full_len = n - 1;
@@ -89,7 +89,7 @@ static __always_inline int tf_read_string(struct tf_slot *slot, __u64 user, __s3
 enum tf_read_result { TF_READ_OK, TF_READ_UNWANTED, TF_READ_FAULT };
 
 /* Both texts as user memory claims them. A wanted one is enough: a rename out of a monitored directory concerns it. */
-__noinline int tf_read_claimed(struct tf_slot *slot, struct tf_op *op)
+TF_GLOBAL int tf_read_claimed(struct tf_slot *slot, struct tf_op *op)
 {
 	bool wanted = !(tf_consts.options & TF_O_PATH_SETS);
 	struct tf_file *e;
@@ -112,7 +112,7 @@ __noinline int tf_read_claimed(struct tf_slot *slot, struct tf_op *op)
 }
 
 /* Everything of the row that the open file says. */
-__noinline int tf_read_open(struct tf_slot *slot, struct tf_op *op)
+TF_GLOBAL int tf_read_open(struct tf_slot *slot, struct tf_op *op)
 {
 	struct tf_file *e;
 	struct inode *node;
@@ -148,15 +148,19 @@ static __always_inline void tf_fill_op(struct tf_file *e, const struct tf_op *op
 }
 
 /* Path and new path, best source first. */
-static __always_inline int tf_read_texts(struct tf_slot *slot, struct tf_file *e, struct tf_op *op, const struct tf_note *note)
+__noinline int tf_read_texts(struct tf_slot *slot, struct tf_op *op)
 {
+	struct tf_file *e;
 	int result, flags;
 
+	if (!slot || !op)
+		return TF_READ_FAULT;
+	e = (struct tf_file *)slot->data;
 	if (op->file)
 		result = tf_read_open(slot, op);
 	else if (!op->path)
 		return TF_READ_OK; /* a descriptor that is none: nothing more to say */
-	else if (!tf_read_resolved(slot, e, note, &result))
+	else if (!tf_read_resolved(slot, e, tf_note_of(op->nr), &result))
 		result = tf_read_claimed(slot, op);
 	if (result || !op->new_path || !(op->flags & TF_OP_NEW_PLAIN))
 		return result;
@@ -167,20 +171,14 @@ static __always_inline int tf_read_texts(struct tf_slot *slot, struct tf_file *e
 	return TF_READ_OK;
 }
 
-/* Operations under way: a handler fills its task's, then goes on to the one program that makes the row: what is heavy is loaded, and checked by
- * the verifier, once. */
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct tf_op);
-} tf_ops SEC(".maps");
+/* Operations under way: a handler fills its task's, then goes on to the one program that makes the row: what is heavy is loaded, and
+ * checked by the verifier, once. */
+TF_TASK_STORE(tf_ops, struct tf_op);
 
 /* The gate, the row, and out. */
 static __always_inline int tf_file_op(struct tf_op *op)
 {
 	struct task_struct *task = tf_current();
-	struct tf_note *note;
 	struct tf_slot *slot;
 	struct tf_file *e;
 	struct tf_who who;
@@ -201,9 +199,8 @@ static __always_inline int tf_file_op(struct tf_op *op)
 	tf_fill_gate(&g, &e->h, kind);
 	tf_fill_task(&e->h, &who, task, flags | op->more_flags);
 	tf_fill_op(e, op);
-	note = tf_note_of(op->nr);
-	e->duration_ns = tf_sys_duration(note, e->h.ts_ns);
-	result = tf_read_texts(slot, e, op, note);
+	e->duration_ns = tf_sys_duration(tf_note_of(op->nr), e->h.ts_ns);
+	result = tf_read_texts(slot, op);
 	if (result) {
 		tf_release(slot);
 		return tf_count(&g, result == TF_READ_FAULT ? TF_L_K_FAULT : TF_L_K_FILTERED);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* What an open file is used for, added up: an entry per (process, descriptor) that was read or written. The row of an entry is sent when
  * the descriptor is closed or replaced, when the file behind it turns out to be another one, at exec (close-on-exec) and when the process
- * ends. So every operation is in exactly one row, whichever way descriptors are shared: after fork the child's operations are the child's. */
+ * ends. So every operation is in exactly one row, whichever way descriptors are shared: after fork the child's operations are the
+ * child's. */
 #ifndef TF_FILE_IO_BPF_H
 #define TF_FILE_IO_BPF_H
 
@@ -77,8 +78,34 @@ static __always_inline __u32 tf_bucket(__u64 ns)
 	return log < 8 ? 0 : log - 7;
 }
 
+/* Begins a row about an open file: the header, and of the rest what every such row has. */
+static __always_inline struct tf_file *tf_begin_file(struct tf_gate *g, struct tf_slot *slot, const struct tf_who *who, __u16 flags,
+						     __u32 kind)
+{
+	struct tf_file *e = (struct tf_file *)slot->data;
+
+	tf_fill_gate(g, &e->h, kind);
+	tf_fill_task(&e->h, who, tf_current(), flags);
+	__builtin_memset(&e->inode, 0, sizeof(*e) - sizeof(e->h));
+	e->count = 1;
+	e->new_uid = e->new_gid = 0xffffffff;
+	return e;
+}
+
+/* Puts a path that was kept (TF_KEPT_PATH) behind the row. */
+static __always_inline void tf_put_kept(struct tf_slot *slot, struct tf_file *e, const char *path, __u32 len, __u32 full_len)
+{
+	e->path.full_len = full_len;
+	if (len > TF_KEPT_PATH)
+		len = 0;
+	tf_unknown(len);
+	if (len && !bpf_probe_read_kernel(slot->data + sizeof(*e), len, path))
+		e->path.len = len;
+	e->new_path.offset = e->data.offset = e->path.len;
+}
+
 /* Sends one direction of an entry as a row of its own. */
-__noinline int tf_send_sum(struct tf_open_file *f, __s32 fd, __u32 write)
+TF_GLOBAL int tf_send_sum(struct tf_open_file *f, __s32 fd, __u32 write)
 {
 	struct task_struct *task = tf_current();
 	const __u32 kind = write ? TF_K_FILE_WRITE : TF_K_FILE_READ;
@@ -102,10 +129,7 @@ __noinline int tf_send_sum(struct tf_open_file *f, __s32 fd, __u32 write)
 	slot = tf_claim(&g);
 	if (!slot)
 		return 0;
-	e = (struct tf_file *)slot->data;
-	tf_fill_gate(&g, &e->h, kind);
-	tf_fill_task(&e->h, &who, task, flags | f->flags);
-	__builtin_memset(&e->inode, 0, sizeof(*e) - sizeof(e->h));
+	e = tf_begin_file(&g, slot, &who, flags | f->flags, kind);
 	e->inode = f->inode;
 	e->device = f->device;
 	e->mode = f->mode;
@@ -116,16 +140,8 @@ __noinline int tf_send_sum(struct tf_open_file *f, __s32 fd, __u32 write)
 	e->duration_ns = sum->duration_ns;
 	e->count = sum->count;
 	e->sequential = sum->sequential;
-	e->new_uid = e->new_gid = 0xffffffff;
-	len = f->len;
-	e->path.full_len = f->full_len;
-	if (len > TF_KEPT_PATH)
-		len = 0;
-	tf_unknown(len);
-	if (len && !bpf_probe_read_kernel(slot->data + sizeof(*e), len, f->path))
-		e->path.len = len;
+	tf_put_kept(slot, e, f->path, f->len, f->full_len);
 	len = e->path.len;
-	e->new_path.offset = e->data.offset = len;
 	if (len > TF_KEPT_PATH || bpf_probe_read_kernel(slot->data + sizeof(*e) + len, sizeof(sum->buckets), sum->buckets)) {
 		tf_release(slot);
 		return tf_count(&g, TF_L_K_FAULT);
@@ -159,12 +175,15 @@ struct tf_flush_range {
 	__u32 all;               /* bool: the process ends; else only descriptors that no longer have the file */
 };
 
+__noinline int tf_flush_one(__u32 tgid, __s32 fd, __u32 all)
+{
+	tf_flush(tgid, fd, all ? 0 : (__u64)tf_file_of(tf_current(), fd));
+	return 0;
+}
+
 static long tf_flush_step(__u32 step, struct tf_flush_range *r)
 {
-	__u32 fd = r->first + step;
-
-	tf_flush(r->tgid, fd, r->all ? 0 : (__u64)tf_file_of(tf_current(), fd));
-	return 0;
+	return tf_flush_one(r->tgid, r->first + step, r->all);
 }
 
 #define TF_FLUSH_OLD 64 /* descriptors looked at where there is no bpf_loop (before 5.17) */
@@ -181,11 +200,11 @@ __noinline int tf_flush_range(__u32 tgid, __u32 first, __u32 last, __u32 all)
 		last = *top;
 	if (first > last)
 		return 0;
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+	if (tf_has_helper(loop)) {
 		bpf_loop(last - first + 1, tf_flush_step, &r, 0);
 	} else {
 		for (__u32 step = 0; step < TF_FLUSH_OLD && step <= last - first; step++)
-			tf_flush_step(step, &r);
+			tf_flush_one(tgid, first + step, all);
 	}
 	if (all)
 		bpf_map_delete_elem(&tf_t_holders, &tgid);
@@ -271,9 +290,8 @@ static __always_inline void tf_add_up(struct tf_open_file *f, struct tf_io_sum *
 }
 
 /* A row of its own: on demand, for a failed operation, and while the entry's row is being sent. */
-static __always_inline void tf_send_single(struct tf_gate *g, const struct tf_who *who, const struct tf_io *io, __u16 flags)
+static __always_inline void tf_send_single(struct tf_gate *g, const struct tf_who *who, const struct tf_io *io, __u32 kind, __u16 flags)
 {
-	struct task_struct *task = tf_current();
 	struct file *file = (struct file *)io->file;
 	struct tf_slot *slot = tf_claim(g);
 	__u32 tail, len;
@@ -286,10 +304,7 @@ static __always_inline void tf_send_single(struct tf_gate *g, const struct tf_wh
 		tf_count(g, TF_L_K_FILTERED);
 		return;
 	}
-	e = (struct tf_file *)slot->data;
-	tf_fill_gate(g, &e->h, io->kind);
-	tf_fill_task(&e->h, who, task, flags | io->flags);
-	__builtin_memset(&e->inode, 0, sizeof(*e) - sizeof(e->h));
+	e = tf_begin_file(g, slot, who, flags | io->flags, kind);
 	tf_read_inode(file, &e->inode, &e->device);
 	e->mode = tf_file_mode(file);
 	e->file_flags = TF_READ(file, f_flags);
@@ -297,9 +312,7 @@ static __always_inline void tf_send_single(struct tf_gate *g, const struct tf_wh
 	e->size = io->bytes;
 	e->duration_ns = io->duration_ns;
 	e->fd = io->fd;
-	e->count = 1;
 	e->errno_ = io->errno_;
-	e->new_uid = e->new_gid = 0xffffffff;
 	e->h.flags |= tf_path_into(slot, tf_file_path(file), 0, 0);
 	tail = e->path.len;
 	e->new_path.offset = e->data.offset = tail;
@@ -316,12 +329,12 @@ static __always_inline void tf_send_single(struct tf_gate *g, const struct tf_wh
 		else
 			e->h.flags |= TF_F_PARTIAL;
 	}
-	tf_output(g, io->kind, slot, sizeof(*e) + tail + e->data.len);
+	tf_output(g, kind, slot, sizeof(*e) + tail + e->data.len);
 }
 
 /* The gate; then into the entry, or out alone. The handler has ended an entry of another file before (tf_flush): called from here it would
  * take the stack beyond its 512 bytes. */
-__noinline int tf_io_op(struct tf_io *io)
+TF_GLOBAL int tf_io_op(struct tf_io *io)
 {
 	struct task_struct *task = tf_current();
 	struct tf_open_file *f;
@@ -364,7 +377,7 @@ __noinline int tf_io_op(struct tf_io *io)
 			return tf_count(&g, TF_L_K_AGGREGATED);
 		}
 	}
-	tf_send_single(&g, &who, io, flags);
+	tf_send_single(&g, &who, io, kind, flags);
 	return 0;
 }
 

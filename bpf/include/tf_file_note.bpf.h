@@ -21,12 +21,7 @@ struct tf_resolved {
 	__u32 full_len[2];
 	char text[2][TF_RESOLVED_CAP];
 };
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct tf_resolved);
-} tf_resolved SEC(".maps");
+TF_TASK_STORE(tf_resolved, struct tf_resolved);
 
 /* A path into the row's path (which 0) or new_path (1), at `offset`. */
 static __always_inline int tf_path_into(struct tf_slot *slot, struct path *path, __u32 offset, __u32 which)
@@ -145,14 +140,10 @@ static __always_inline __u64 tf_call_arg(const struct pt_regs *regs, const int i
 #endif
 }
 
-/* Argument of a hook with a prototype. Not ctx[i]: the verifier knows that as a pointer to a kernel object, which no global function takes as a
- * number. */
-static __always_inline __u64 tf_hook_arg(const __u64 *ctx, const int i)
+/* Argument of a hook, 0 where the hook passes no more than n. */
+static __always_inline __u64 tf_hook_arg_of(const __u64 *ctx, const int i, const int n)
 {
-	__u64 value = 0;
-
-	bpf_probe_read_kernel(&value, sizeof(value), ctx + i);
-	return value;
+	return n > i ? tf_hook_arg(ctx, i) : 0;
 }
 
 /* One body, three programs: as fentry, as LSM hook, as kprobe of the function that calls the LSMs. The hook passes `n` arguments; the body
@@ -161,11 +152,11 @@ static __always_inline __u64 tf_hook_arg(const __u64 *ctx, const int i)
 	static __always_inline int tf_n_##name(__u64 a0, __u64 a1, __u64 a2, __u64 a3) { return body; } \
 	SEC("fentry/security_path_" hook) int tf_note_##name(__u64 *ctx) \
 	{ \
-		return tf_n_##name(tf_hook_arg(ctx, 0), n > 1 ? tf_hook_arg(ctx, 1) : 0, n > 2 ? tf_hook_arg(ctx, 2) : 0, n > 3 ? tf_hook_arg(ctx, 3) : 0); \
+		return tf_n_##name(tf_hook_arg(ctx, 0), tf_hook_arg_of(ctx, 1, n), tf_hook_arg_of(ctx, 2, n), tf_hook_arg_of(ctx, 3, n)); \
 	} \
 	SEC("lsm/path_" hook) int tf_note_##name##_lsm(__u64 *ctx) \
 	{ \
-		return tf_n_##name(tf_hook_arg(ctx, 0), n > 1 ? tf_hook_arg(ctx, 1) : 0, n > 2 ? tf_hook_arg(ctx, 2) : 0, n > 3 ? tf_hook_arg(ctx, 3) : 0); \
+		return tf_n_##name(tf_hook_arg(ctx, 0), tf_hook_arg_of(ctx, 1, n), tf_hook_arg_of(ctx, 2, n), tf_hook_arg_of(ctx, 3, n)); \
 	} \
 	SEC("kprobe/security_path_" hook) int tf_note_##name##_k(struct pt_regs *ctx) \
 	{ \

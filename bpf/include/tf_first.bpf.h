@@ -26,16 +26,35 @@ static __always_inline __u32 tf_pid_space(struct task_struct *task)
 }
 
 /* The first process of the machine, found upwards from any process: a container's leads there too, and no /proc is asked. */
+#define TF_PARENTS_MOST 64
+struct tf_upwards {
+	__u64 task;              /* address */
+	__u64 found;             /* bool */
+};
+
+static long tf_step_up(__u32 i, struct tf_upwards *up)
+{
+	struct task_struct *task = (struct task_struct *)up->task, *parent = BPF_CORE_READ(task, real_parent);
+
+	up->found = !parent || parent == task || BPF_CORE_READ(task, tgid) == 1;
+	if (!up->found)
+		up->task = (__u64)parent;
+	return up->found;
+}
+
 static __always_inline struct task_struct *tf_first_process(struct task_struct *task)
 {
-	for (int i = 0; i < 64; i++) {
-		struct task_struct *parent = BPF_CORE_READ(task, real_parent);
+	struct tf_upwards up = {};
 
-		if (!parent || parent == task || BPF_CORE_READ(task, tgid) == 1)
-			return task;
-		task = parent;
+	bpf_probe_read_kernel(&up.task, sizeof(up.task), &task); /* the address, which is no pointer to the verifier */
+	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) { /* its body is checked once, not 64 times */
+		bpf_loop(TF_PARENTS_MOST, tf_step_up, &up, 0);
+	} else {
+		for (__u32 i = 0; i < TF_PARENTS_MOST; i++)
+			if (tf_step_up(i, &up))
+				break;
 	}
-	return NULL;
+	return up.found ? (struct task_struct *)up.task : NULL;
 }
 
 #endif

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* What iterators share: pacing by user space, which reads them 4 KiB at a time and drains the rings in between (csrc/tf_object_snapshot.c). */
+/* What iterators share: pacing by user space, which reads them 4 KiB at a time and drains the rings in between
+ * (csrc/tf_object_snapshot.c). */
 #ifndef TF_ITER_BPF_H
 #define TF_ITER_BPF_H
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* A path that only user memory tells: the string is read once, normalised, and put behind the directory that it begins at. "//", "." and
- * "name/.." go by their text; a ".." that is left at the front goes by the kernel's own directories, from the one that the string is relative
- * to and never above the root of the process. Symbolic links, magic links (/proc/PID/root) and other mounts of the same directory stay what
- * they are written as: "link/.." loses the link. */
+ * "name/.." go by their text; a ".." that is left at the front goes by the kernel's own directories, from the one that the string is
+ * relative to and never above the root of the process. Symbolic links, magic links (/proc/PID/root) and other mounts of the same
+ * directory stay what they are written as: "link/.." loses the link. */
 #ifndef TF_JOIN_BPF_H
 #define TF_JOIN_BPF_H
 
@@ -29,6 +29,10 @@ struct tf_join {
 	__u32 mark;              /* where it began before the component at hand */
 	__u32 ups;               /* ".." that no name to their left has answered yet */
 	__u32 bits;              /* TF_JOIN_SETS: of the longest configured prefix */
+	__u32 end;               /* where the string ends */
+	__u8 absolute;           /* bool: it began with '/' */
+	__u8 more;               /* it goes on beyond what was read */
+	__u16 _pad0;
 	struct tf_text text;
 };
 
@@ -96,8 +100,12 @@ static long tf_climb_step(__u32 step, struct tf_walk_slot *at)
 	return 0;
 }
 
+#ifdef TF_OLD
+TF_SLOT_LOOP(tf_climb_steps, tf_climb_step, 8)
+TF_SLOT_LOOP(tf_join_steps, tf_join_step, TF_JOIN_PART)
+#else
 /* Some steps of either loop, for kernels without bpf_loop: global, so that the verifier checks them once. */
-__noinline int tf_join_part(struct tf_slot *slot, __u32 climb)
+TF_GLOBAL int tf_join_part(struct tf_slot *slot, __u32 climb)
 {
 	struct tf_walk_slot at = { .slot = slot };
 
@@ -109,11 +117,19 @@ __noinline int tf_join_part(struct tf_slot *slot, __u32 climb)
 	return 0;
 }
 
+#endif
+
 static __always_inline void tf_join_run(struct tf_slot *slot, const bool climb)
 {
+#ifdef TF_OLD
+	if (climb)
+		tf_climb_steps(slot, TF_PATH_STEPS);
+	else
+		tf_join_steps(slot, TF_PATH_CAP);
+#else
 	struct tf_walk_slot at = { .slot = slot };
 
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
+	if (tf_has_helper(loop)) {
 		if (climb)
 			bpf_loop(TF_JOIN_CLIMB, tf_climb_step, &at, 0);
 		else
@@ -123,6 +139,7 @@ static __always_inline void tf_join_run(struct tf_slot *slot, const bool climb)
 	for (__u32 part = 0; part < TF_PATH_CAP / TF_JOIN_PART; part++)
 		if (tf_join_part(slot, climb))
 			break;
+#endif
 }
 
 static __always_inline struct mount *tf_mount_of(struct vfsmount *mnt)
@@ -131,7 +148,7 @@ static __always_inline struct mount *tf_mount_of(struct vfsmount *mnt)
 }
 
 /* The path of (mount, dentry) at `offset` of the text area, described in the slot's struct tf_join. Returns header flags. */
-__noinline int tf_place_into(struct tf_slot *slot, __u64 vfsmount, __u64 dentry, __u32 offset)
+TF_GLOBAL int tf_place_into(struct tf_slot *slot, __u64 vfsmount, __u64 dentry, __u32 offset)
 {
 	if (!slot)
 		return 0;
@@ -146,11 +163,17 @@ static __always_inline struct path *tf_root_path(struct task_struct *task)
 }
 
 /* The directory that the string begins at: the root of the process for an absolute one, else `base`, up by the ".." that are left. */
-static __always_inline int tf_join_base(struct tf_slot *slot, struct path *base, bool absolute, bool in_root)
+__noinline int tf_join_base(struct tf_slot *slot, __u64 from, __u32 how)
 {
-	struct tf_join *j = tf_join_of(slot);
-	struct path *root = tf_root_path(tf_current());
+	struct path *root = tf_root_path(tf_current()), *base = (struct path *)from;
+	const bool in_root = how & TF_JOIN_IN_ROOT;
+	struct tf_join *j;
+	bool absolute;
 
+	if (!slot)
+		return 0;
+	j = tf_join_of(slot);
+	absolute = j->absolute;
 	if (absolute && !in_root)
 		base = root;
 	j->dentry = NULL;
@@ -166,17 +189,23 @@ static __always_inline int tf_join_base(struct tf_slot *slot, struct path *base,
 		j->root_mount = tf_mount_of(TF_READ(root, mnt));
 		tf_join_run(slot, true);
 	}
-	/* read back: what comes from the slot is a number to the verifier, as a global function wants it */
-	return tf_place_into(slot, *(volatile __u64 *)&j->mount + bpf_core_field_offset(struct mount, mnt), *(volatile __u64 *)&j->dentry,
-			     j->text.offset);
+	return tf_read_place(slot, (struct vfsmount *)((__u64)j->mount + bpf_core_field_offset(struct mount, mnt)), j->dentry, j->text.offset,
+			     &j->text);
 }
 
 /* Puts what is kept of the string, [out, end), behind the directory's path. */
-static __always_inline int tf_join_append(struct tf_slot *slot, __u32 end, __u32 how, int flags)
+__noinline int tf_join_append(struct tf_slot *slot, __u32 how, int flags)
 {
-	struct tf_join *j = tf_join_of(slot);
-	__u32 offset = j->text.offset, len = j->text.len, out = j->out, rest = end - out, cap = tf_consts.path_max, total, excess;
+	__u32 offset, len, out, rest, cap = tf_consts.path_max, total, excess;
+	struct tf_join *j;
 
+	if (!slot)
+		return -1;
+	j = tf_join_of(slot);
+	offset = j->text.offset;
+	len = j->text.len;
+	out = j->out;
+	rest = j->end - out;
 	if (rest && len == 1)
 		len = 0; /* "/" */
 	j->text.full_len += len - j->text.len + rest;
@@ -200,15 +229,12 @@ static __always_inline int tf_join_append(struct tf_slot *slot, __u32 end, __u32
 	return (flags & ~TF_F_PARTIAL) | (j->text.full_len > j->text.len ? TF_F_TRUNCATED : 0);
 }
 
-/* A user's path, joined to the struct path `base` that it is relative to, at `offset` (at most TF_PATH_CAP) of the text area; described by
- * the slot's struct tf_join. Returns header flags, or -1: the string cannot be read. */
-__noinline int tf_join_claimed(struct tf_slot *slot, __u64 user, __u64 base, __u32 offset, __u32 how)
+/* Reads the string and normalises it. 0, or -1: it cannot be read. */
+TF_GLOBAL int tf_join_read(struct tf_slot *slot, __u64 user, __u32 offset, __u32 how)
 {
 	__u32 max = how & 0xffff;
 	struct tf_join *j;
-	__u8 *text, more = 0;
-	bool absolute;
-	int flags;
+	__u8 *text;
 	long n;
 
 	if (!slot)
@@ -217,21 +243,33 @@ __noinline int tf_join_claimed(struct tf_slot *slot, __u64 user, __u64 base, __u
 	text = slot->data + TF_JOIN_TEXT;
 	j->text.offset = offset;
 	j->text.len = j->text.full_len = 0;
-	j->ups = j->bits = 0;
+	j->ups = j->bits = j->more = 0;
 	if (max > TF_PATH_CAP)
 		max = TF_PATH_CAP;
-	n = bpf_probe_read_user_str(text + 1, max, (void *)user);
+	n = tf_user_str(text + 1, max, (void *)user);
 	if (n < 1 || n > TF_PATH_CAP)
 		return -1;
-	absolute = text[1] == '/';
+	j->absolute = text[1] == '/';
 	if (n == TF_PATH_CAP) /* one that is longer than the kernel takes? */
-		bpf_probe_read_user(&more, 1, (void *)(user + n - 1));
+		bpf_probe_read_user(&j->more, 1, (void *)(user + n - 1));
 	j->in = n - 1;
-	j->out = j->mark = n;
+	j->out = j->mark = j->end = n;
 	tf_join_run(slot, false);
-	flags = tf_join_base(slot, (struct path *)base, absolute, how & TF_JOIN_IN_ROOT);
-	flags = tf_join_append(slot, n, how, flags);
-	if (flags < 0 || !more)
+	return 0;
+}
+
+/* A user's path, joined to the struct path `base` that it is relative to, at `offset` (at most TF_PATH_CAP) of the text area; described by
+ * the slot's struct tf_join. Returns header flags, or -1: the string cannot be read. Three functions one after the other, not one below the
+ * other: the stack of a chain of calls is 512 bytes. */
+static __always_inline int tf_join_claimed(struct tf_slot *slot, __u64 user, __u64 base, __u32 offset, __u32 how)
+{
+	struct tf_join *j = tf_join_of(slot);
+	int flags;
+
+	if (tf_join_read(slot, user, offset, how))
+		return -1;
+	flags = tf_join_append(slot, how, tf_join_base(slot, base, how));
+	if (flags < 0 || !j->more)
 		return flags;
 	j->text.full_len++; /* at least one more byte */
 	return flags | TF_F_TRUNCATED;

@@ -59,7 +59,6 @@ enum { BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 #define ENOENT 2
 #define EACCES 13
 #define NSFS_MAGIC 0x6e736673       /* uapi/linux/magic.h */
-#define PID_FS_MAGIC 0x50494446
 
 /* net/tcp_states.h */
 enum {
@@ -164,6 +163,7 @@ struct inode {
 	long long i_size;
 	unsigned long i_ino;
 	struct super_block *i_sb;
+	struct hlist_head i_dentry;
 	void *i_private;
 };
 struct qstr {
@@ -179,6 +179,12 @@ struct dentry {
 	struct qstr d_name;
 	struct inode *d_inode;
 	struct super_block *d_sb;
+	union {
+		struct hlist_node d_alias;
+	} d_u;
+};
+struct dentry___v700 { /* without the name of the union */
+	struct hlist_node d_alias;
 };
 struct vfsmount {
 	struct dentry *mnt_root;
@@ -343,6 +349,8 @@ struct pt_regs {
 };
 #else
 struct pt_regs {
+	unsigned long bp;
+	unsigned long bx;
 	unsigned long r10;
 	unsigned long r9;
 	unsigned long r8;
@@ -360,6 +368,7 @@ struct pt_regs {
 struct task_struct {
 	struct thread_info thread_info;
 	unsigned int flags;
+	unsigned int personality;
 	struct mm_struct *mm;
 	int exit_code;
 	unsigned int in_execve : 1;
@@ -456,6 +465,7 @@ struct sk_buff {
 	unsigned char *data;
 };
 struct tcp_sock {
+	struct list_head tsorted_sent_queue;
 	__u64 bytes_sent;
 	__u64 bytes_retrans;
 	__u64 bytes_received;

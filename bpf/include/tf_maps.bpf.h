@@ -33,10 +33,18 @@ static __always_inline bool tf_swap_if(__u64 *p, __u64 from, __u64 to)
 #define tf_swap_if(p, from, to) (__sync_val_compare_and_swap((p), (from), (to)) == (from))
 #endif
 
-/* Makes clang forget what it knows of a variable. Between two checks of a length: else clang joins them into one of a copy (`len - 1 > cap -
- * 1`), drops the one that it can prove, or adds to a pointer before it checks, and verifiers up to 6.1 know no bound of what the helper gets
- * ("R2 unbounded memory access", "makes map_value pointer be out of bounds"). */
+/* Makes clang forget what it knows of a variable. Between two checks of a length: else clang joins them into one of a copy (`len - 1 >
+ * cap - 1`), drops the one that it can prove, or adds to a pointer before it checks, and verifiers up to 6.1 know no bound of what the
+ * helper gets ("R2 unbounded memory access", "makes map_value pointer be out of bounds"). */
 #define tf_unknown(v) asm volatile("" : "+r"(v))
+
+/* A string in user memory: its bytes with the NUL, at most `max` (not 0), or -errno. Older kernels (6.1) say 0 for an empty one. */
+static __always_inline long tf_user_str(void *to, __u32 max, const void *from)
+{
+	long n = bpf_probe_read_user_str(to, max, from);
+
+	return n ? n : 1;
+}
 
 #define TF_ARRAY(name, value_type) \
 	struct { \
@@ -50,9 +58,13 @@ static __always_inline bool tf_swap_if(__u64 *p, __u64 from, __u64 to)
 TF_ARRAY(tf_ledger, struct tf_ledger_cell);
 TF_ARRAY(tf_cpus, struct tf_cpu_state);
 TF_ARRAY(tf_lanes, struct tf_lane_state);
-TF_ARRAY(tf_settings, struct tf_settings);
-TF_ARRAY(tf_rules, struct tf_rule_slot);
-TF_ARRAY(tf_rates, __u64);
+
+/* One entry each, as variables in sections of their own: an address that the verifier knows costs no lookup. User space changes them at any
+ * time: read through tf_read_once. */
+struct tf_settings tf_settings SEC(".data.tf_settings") = {};
+struct tf_rule_slot tf_rules[TF_RULE_SLOTS] SEC(".data.tf_rules") = {};
+__u64 tf_rates[TF_KIND_MAX] SEC(".data.tf_rates") = {};
+#define tf_read_once(x) (*(volatile typeof(x) *)&(x))
 
 struct {
 	__uint(type, BPF_MAP_TYPE_ARRAY);

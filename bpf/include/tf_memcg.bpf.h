@@ -25,11 +25,12 @@ static __always_inline struct mem_cgroup *tf_memcg_of_css(const struct cgroup_su
 static __always_inline struct mem_cgroup *tf_memcg_of(struct task_struct *task)
 {
 	struct cgroup_subsys_state *css = NULL;
+	struct css_set *set;
 
 	if (!bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id) || !bpf_core_type_exists(struct mem_cgroup))
 		return NULL;
-	bpf_core_read(&css, sizeof(css),
-		      &task->cgroups->subsys[bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id) & 15]);
+	set = TF_GO(task, cgroups);
+	bpf_core_read(&css, sizeof(css), &set->subsys[bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id) & 15]);
 	return tf_memcg_of_css(css);
 }
 
@@ -74,7 +75,7 @@ static __always_inline __u64 tf_memcg_hit(struct mem_cgroup *memcg)
  * Nothing known: somebody asked for the reclaim (memory.reclaim, force_empty, a lowered limit), or room came back meanwhile. */
 static __always_inline void tf_find_limit(struct tf_memcg_limit *out, struct task_struct *task)
 {
-	struct mem_cgroup *memcg = bpf_core_field_exists(task->active_memcg) ? task->active_memcg : NULL;
+	struct mem_cgroup *memcg = bpf_core_field_exists(task->active_memcg) ? TF_GO(task, active_memcg) : NULL;
 
 	out->cgroup_id = out->bytes = 0;
 	if (!memcg)

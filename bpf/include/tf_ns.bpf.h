@@ -1,10 +1,11 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Namespaces and control groups of a task: which ones it is in, what changed, the text of a control group's path. All from kernel objects. */
+/* Namespaces and control groups of a task: which ones it is in, what changed, the text of a control group's path. All from kernel
+ * objects. */
 #ifndef TF_NS_BPF_H
 #define TF_NS_BPF_H
 
 #include "tf_first.bpf.h"
-#include "tf_path.bpf.h"
+#include "tf_fd.bpf.h"
 
 /* uapi/linux/sched.h */
 #define CLONE_NEWTIME   0x00000080u
@@ -24,22 +25,22 @@ struct tf_spaces {
 
 static __always_inline __u32 tf_mnt_space(struct task_struct *task)
 {
-	return task->nsproxy->mnt_ns->ns.inum;
+	return TF_GO(task, nsproxy, mnt_ns, ns.inum);
 }
 
 /* `children`: the pid and time namespaces that the task's children will be in: all that unshare and setns change of them. */
 static __always_inline void tf_read_spaces(struct tf_spaces *s, struct task_struct *task, const bool children)
 {
-	struct nsproxy *proxy = task->nsproxy;
+	struct nsproxy *proxy = TF_GO(task, nsproxy);
 
-	s->mnt = proxy->mnt_ns->ns.inum;
-	s->pid = children ? proxy->pid_ns_for_children->ns.inum : tf_pid_space(task);
-	s->net = proxy->net_ns->ns.inum;
-	s->user = task->real_cred->user_ns->ns.inum;
-	s->ipc = proxy->ipc_ns->ns.inum;
-	s->uts = proxy->uts_ns->ns.inum;
-	s->cgroup = proxy->cgroup_ns->ns.inum;
-	s->time = children ? proxy->time_ns_for_children->ns.inum : proxy->time_ns->ns.inum;
+	s->mnt = TF_GO(proxy, mnt_ns, ns.inum);
+	s->pid = children ? TF_GO(proxy, pid_ns_for_children, ns.inum) : tf_pid_space(task);
+	s->net = TF_GO(proxy, net_ns, ns.inum);
+	s->user = TF_GO(task, real_cred, user_ns, ns.inum);
+	s->ipc = TF_GO(proxy, ipc_ns, ns.inum);
+	s->uts = TF_GO(proxy, uts_ns, ns.inum);
+	s->cgroup = TF_GO(proxy, cgroup_ns, ns.inum);
+	s->time = children ? TF_GO(proxy, time_ns_for_children, ns.inum) : TF_GO(proxy, time_ns, ns.inum);
 }
 
 /* `bit` if a and b differ, without a branch: eight of them are 256 states to the verifier, all of which 6.1 follows to the end. */
@@ -65,7 +66,7 @@ static __always_inline __u32 tf_spaces_changed(const struct tf_spaces *a, const 
 static __always_inline bool tf_in_container(struct task_struct *task)
 {
 	return (tf_consts.host_mnt_ns && tf_mnt_space(task) != tf_consts.host_mnt_ns) ||
-	       (tf_consts.host_pid_ns && task->thread_pid->level > 0);
+	       (tf_consts.host_pid_ns && TF_GO(task, thread_pid, level) > 0);
 }
 
 static __always_inline struct cgroup_root *tf_subsys_root(struct css_set *set, __u64 subsys)
@@ -80,8 +81,8 @@ static __always_inline struct cgroup_root *tf_subsys_root(struct css_set *set, _
  * controller's where memory is not on version 1. The others repeat what these say. */
 static __always_inline bool tf_hierarchy_matters(struct cgroup *cgrp, struct task_struct *task)
 {
-	struct css_set *set = task->cgroups;
-	struct cgroup_root *root = TF_READ(cgrp, root), *dfl = set->dfl_cgrp->root, *v1 = NULL;
+	struct css_set *set = TF_GO(task, cgroups);
+	struct cgroup_root *root = TF_READ(cgrp, root), *dfl = TF_GO(set, dfl_cgrp, root), *v1 = NULL;
 
 	if (root == dfl)
 		return true;
@@ -95,16 +96,16 @@ static __always_inline bool tf_hierarchy_matters(struct cgroup *cgrp, struct tas
 /* Node of the very control group whose id the record carries (tf_cgroup_id, step by step). */
 static __always_inline struct kernfs_node *tf_cgroup_node(struct task_struct *task)
 {
-	struct css_set *set = task->cgroups;
-	struct cgroup *dfl = set->dfl_cgrp, *v1 = NULL;
+	struct css_set *set = TF_GO(task, cgroups);
+	struct cgroup *dfl = TF_GO(set, dfl_cgrp), *v1 = NULL;
 
-	if (dfl->level > 0)
-		return dfl->kn;
+	if (TF_GO(dfl, level) > 0)
+		return TF_GO(dfl, kn);
 	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
 		v1 = tf_v1_cgroup(set, bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id), dfl);
 	if (!v1 && bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))
 		v1 = tf_v1_cgroup(set, bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id), dfl);
-	return v1 ? TF_READ(v1, kn) : dfl->kn;
+	return v1 ? TF_READ(v1, kn) : TF_GO(dfl, kn);
 }
 
 static __always_inline struct kernfs_node *tf_node_parent(struct kernfs_node *node)
@@ -148,10 +149,11 @@ static long tf_node_step(__u32 step, struct tf_walk_slot *at)
 	return 0;
 }
 
+TF_SLOT_LOOP(tf_node_steps, tf_node_step, 8)
+
 /* Reads the path of a task's control group in its hierarchy to the start of the text area; returns header flags. */
-static __noinline __u16 tf_read_cgroup_path(struct tf_slot *slot, struct task_struct *task, struct tf_text *text)
+static __noinline __attribute__((unused)) __u16 tf_read_cgroup_path(struct tf_slot *slot, struct task_struct *task, struct tf_text *text)
 {
-	struct tf_walk_slot at = { .slot = slot };
 	struct tf_walk *w;
 
 	if (!slot || !task || !text)
@@ -161,13 +163,7 @@ static __noinline __u16 tf_read_cgroup_path(struct tf_slot *slot, struct task_st
 	w->pos = TF_PATH_CAP;
 	w->full = w->flags = 0;
 	w->more = 1;
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
-		bpf_loop(TF_PATH_STEPS, tf_node_step, &at, 0);
-	} else {
-		for (__u32 step = 0; step < TF_PATH_STEPS; step++)
-			if (tf_node_step(step, &at))
-				break;
-	}
+	tf_node_steps(slot, TF_PATH_STEPS);
 	if (w->more) {
 		w->full++; /* deeper or longer than we walk: cut */
 		w->flags |= TF_F_TRUNCATED;
@@ -176,19 +172,6 @@ static __noinline __u16 tf_read_cgroup_path(struct tf_slot *slot, struct task_st
 	}
 	tf_keep_path(w, slot, 0, text);
 	return w->flags;
-}
-
-/* The file behind a descriptor of the task, NULL = none. Another thread may have put a different one there since the call returned. */
-static __always_inline struct file *tf_opened(struct task_struct *task, __u32 fd)
-{
-	struct fdtable *table = task->files->fdt;
-	struct file **at, *file = NULL;
-
-	if (!table || fd >= TF_READ(table, max_fds))
-		return NULL;
-	at = TF_READ(table, fd);
-	bpf_probe_read_kernel(&file, sizeof(file), at + fd);
-	return file;
 }
 
 /* Admits a record about `task` and begins its row: all but the texts and what is special about the kind. NULL: counted. */

@@ -13,7 +13,8 @@
 /* Layout of the text area of a slot: exe, cwd, args, each up to its cap. A path is put together from its end backwards in the room of
  * args (free until the paths are done), then copied down: the surplus of tf_slot lets the copy read TF_PATH_CAP from any place. */
 #define TF_PATH_SCRATCH (184 + 2 * TF_PATH_CAP)
-#define TF_PATH_WALK (TF_PATH_SCRATCH + 2 * TF_PATH_CAP + 320) /* behind the room of a string (tf_join.bpf.h) and of a key (tf_sets.bpf.h) */
+/* Behind the room of a string (tf_join.bpf.h) and of a key (tf_sets.bpf.h). */
+#define TF_PATH_WALK (TF_PATH_SCRATCH + 2 * TF_PATH_CAP + 320)
 #define TF_PATH_JOIN (TF_PATH_WALK + 64)
 
 /* State of a walk. Kept in the slot, not on the stack: what is read back from a map is unknown to the verifier, so that the passes of
@@ -38,14 +39,25 @@ struct tf_walk {
 		} \
 	} while (0)
 
+#define TF_NAME_SHORT 8
+
+/* A name of at most 8 bytes, to end where the path begins: as a word, since a helper call costs more than all of it. What is written too
+ * much on its left is still free. The kernel keeps 32 bytes or more of room for a name. Where casts are (TF_MAY_CAST) only, and with no
+ * variable in memory: the stack is full on 6.1. */
+static __always_inline void tf_put_short(char *scratch, __u32 pos, __u64 name, __u32 len)
+{
+	const struct inode *at __attribute__((unused)) = (const struct inode *)(name - bpf_core_field_offset(struct inode, i_ino));
+	__u64 word = ((const struct inode *)TF_CAST(at, tf_consts.type_id[TF_TYPE_inode]))->i_ino;
+
+	*(__u64 *)(scratch + ((pos - 8) & (TF_PATH_CAP - 1))) = word << (64 - 8 * len);
+}
+
 /* Puts "/name" in front. What no longer fits is left out, and from then on everything: the end of the path is kept. */
 static __always_inline void tf_prepend_name(struct tf_walk *w, char *scratch, struct dentry *dentry)
 {
-	const unsigned char *name = NULL;
-	__u32 len = 0, start, room = w->pos;
+	__u32 len = TF_READ(dentry, d_name.len), start, room = w->pos;
+	const unsigned char *name = TF_READ(dentry, d_name.name);
 
-	bpf_core_read(&len, sizeof(len), &dentry->d_name.len);
-	bpf_core_read(&name, sizeof(name), &dentry->d_name.name);
 	if (len > TF_NAME_MAX)
 		len = TF_NAME_MAX;
 	w->full += len + 1;
@@ -59,9 +71,14 @@ static __always_inline void tf_prepend_name(struct tf_walk *w, char *scratch, st
 			w->flags |= TF_F_PARTIAL;
 		return;
 	}
-	start = (w->pos - len) & (TF_PATH_CAP - 1);
-	if (bpf_probe_read_kernel(scratch + start, len & TF_NAME_MAX, name))
-		w->flags |= TF_F_PARTIAL;
+	start = (room - len) & (TF_PATH_CAP - 1);
+	if (len && len <= TF_NAME_SHORT && room > TF_NAME_SHORT && TF_CAST_TYPE((struct inode *)0)) {
+		tf_put_short(scratch, room, (__u64)name, len);
+	} else {
+		tf_unknown(len); /* else clang leaves out the mask, which 6.1 wants */
+		if (bpf_probe_read_kernel(scratch + start, len & TF_NAME_MAX, name))
+			w->flags |= TF_F_PARTIAL;
+	}
 	start = (start - 1) & (TF_PATH_CAP - 1);
 	scratch[start] = '/';
 	w->pos = start;
@@ -70,10 +87,10 @@ static __always_inline void tf_prepend_name(struct tf_walk *w, char *scratch, st
 /* One step up: over a mount point or to the parent directory. False: the root is reached. */
 static __always_inline bool tf_walk_up(struct tf_walk *w, char *scratch)
 {
-	struct dentry *parent = TF_READ(w->dentry, d_parent), *root = TF_READ(w->mount, mnt.mnt_root);
+	struct dentry *parent;
 	struct mount *above;
 
-	if (w->dentry == root) {
+	if (w->dentry == TF_READ(w->mount, mnt.mnt_root)) {
 		above = TF_READ(w->mount, mnt_parent);
 		if (above == w->mount || !above)
 			return false;
@@ -82,6 +99,7 @@ static __always_inline bool tf_walk_up(struct tf_walk *w, char *scratch)
 		return true;
 	}
 	tf_prepend_name(w, scratch, w->dentry);
+	parent = TF_READ(w->dentry, d_parent); /* only now: one thing less to keep on the stack */
 	if (parent == w->dentry)
 		return false; /* nameless file systems: memfd, pipes */
 	w->dentry = parent;
@@ -92,6 +110,42 @@ struct tf_walk_slot {
 	struct tf_slot *slot;
 };
 
+/* A loop over the state in a slot: calls step(number, &at) until that says 1, at most `steps` times. bpf_loop (5.17) has its body checked once;
+ * unrolled by the verifier, the plain loop makes loading take some ten times longer, and 5.10, which follows pointers by helper calls, does not
+ * come to its end: there a few steps are a global function of numbers, checked once. */
+#ifdef TF_OLD
+#define TF_SLOT_LOOP(name, step_function, part) \
+	__attribute__((noinline)) int name##_part(__u32 index) \
+	{ \
+		struct tf_walk_slot at = { .slot = bpf_map_lookup_elem(&tf_slots, &index) }; \
+		if (!at.slot) \
+			return 1; \
+		for (__u32 step = 0; step < (part); step++) \
+			if (step_function(step, &at)) \
+				return 1; \
+		return 0; \
+	} \
+	static __always_inline void name(struct tf_slot *slot, const __u32 steps) \
+	{ \
+		__u32 index = slot->busy - 1, left = steps / (part); \
+		while (!name##_part(index) && --left) \
+			; \
+	}
+#else
+#define TF_SLOT_LOOP(name, step_function, part) \
+	static __always_inline void name(struct tf_slot *slot, const __u32 steps) \
+	{ \
+		struct tf_walk_slot at = { .slot = slot }; \
+		if (tf_has_helper(loop)) { \
+			bpf_loop(steps, step_function, &at, 0); \
+			return; \
+		} \
+		for (__u32 step = 0; step < steps; step++) \
+			if (step_function(step, &at)) \
+				break; \
+	}
+#endif
+
 static long tf_walk_step(__u32 step, struct tf_walk_slot *at)
 {
 	struct tf_walk *w = (struct tf_walk *)(at->slot->data + TF_PATH_WALK);
@@ -100,19 +154,8 @@ static long tf_walk_step(__u32 step, struct tf_walk_slot *at)
 	return !w->more;
 }
 
-/* bpf_loop (5.17) has its body checked once; unrolled by the verifier, the plain loop makes loading take some ten times longer. */
-static __always_inline void tf_walk_to_root(struct tf_slot *slot)
-{
-	struct tf_walk_slot at = { .slot = slot };
 
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
-		bpf_loop(TF_PATH_STEPS, tf_walk_step, &at, 0);
-		return;
-	}
-	for (__u32 step = 0; step < TF_PATH_STEPS; step++)
-		if (tf_walk_step(step, &at))
-			break;
-}
+TF_SLOT_LOOP(tf_walk_steps, tf_walk_step, 4)
 
 /* Copies the finished path down to its place and describes it. */
 static __always_inline void tf_keep_path(struct tf_walk *w, struct tf_slot *slot, __u32 offset, struct tf_text *text)
@@ -157,7 +200,7 @@ static __always_inline __u16 tf_read_place(struct tf_slot *slot, struct vfsmount
 	w->full = w->flags = w->more = 0;
 	if (!TF_READ(w->dentry, d_hash.pprev) && w->dentry != TF_READ(vfsmount, mnt_root))
 		TF_PREPEND(w, scratch, " (deleted)");
-	tf_walk_to_root(slot);
+	tf_walk_steps(slot, TF_PATH_STEPS);
 	if (w->more) {
 		w->full++; /* at least one more byte: cut */
 		w->flags |= TF_F_TRUNCATED;

@@ -4,8 +4,8 @@
 #ifndef TF_SECURITY_BPF_H
 #define TF_SECURITY_BPF_H
 
-#include "tf_fd.bpf.h"
 #include "tf_join.bpf.h"
+#include "tf_pidfd.bpf.h"
 #include "tf_sys.bpf.h"
 
 /* Where the row's path comes from. */
@@ -15,6 +15,13 @@ enum tf_how {
 	TF_HOW_CLAIMED,          /* text is a path in user memory, relative to the struct path base */
 	TF_HOW_USER,             /* text is in user memory, taken as it is */
 	TF_HOW_KERNEL,           /* text is in kernel memory */
+};
+
+/* Whether there is a record at all. */
+enum tf_only {
+	TF_ANY,
+	TF_ONLY_IF,              /* only if the path is a sensitive one. One that no slot is free to read may have been: counted lost */
+	TF_ONLY_IF_SEEN,         /* the same, but the kernel has told already that it is none: what cannot be read is not counted */
 };
 
 /* The middle of a struct tf_security (from object_id to family), then how to get its path. No holes: the verifier wants all of it set. */
@@ -40,7 +47,7 @@ struct tf_act {
 	__u64 text;
 	__u32 max;               /* bytes of text at most */
 	__u8 how;                /* enum tf_how */
-	__u8 sensitive;          /* bool: only if the path is one of the sensitive ones */
+	__u8 sensitive;          /* enum tf_only */
 	__u16 flags;             /* header flags */
 };
 #define TF_ACT_ROW (__builtin_offsetof(struct tf_act, kind))
@@ -91,18 +98,7 @@ static __always_inline void tf_act_user(struct tf_act *a, __u64 text)
 /* The process that a pidfd stands for, as the host counts: 0 = it is not one. */
 static __always_inline __u32 tf_pid_of_fd(struct task_struct *task, __u64 fd)
 {
-	struct file *file = tf_file_of(task, fd);
-	struct inode *inode = file ? TF_READ(file, f_inode) : NULL;
-	struct super_block *sb = inode ? TF_READ(inode, i_sb) : NULL;
-	struct pid *pid;
-
-	if (!sb)
-		return 0;
-	if (TF_READ(sb, s_magic) == PID_FS_MAGIC) /* since 6.9 */
-		pid = TF_READ(inode, i_private);
-	else
-		pid = TF_READ(file, private_data);
-	return pid ? BPF_CORE_READ(pid, numbers[0].nr) : 0;
+	return tf_pidfd_pid((__u64)tf_file_of(task, fd));
 }
 
 /* Reads text from user or kernel memory as it is. Returns header flags. */
@@ -114,7 +110,7 @@ static __always_inline __u16 tf_take_text(struct tf_slot *slot, const struct tf_
 
 	if (max > TF_PATH_CAP)
 		max = TF_PATH_CAP;
-	n = a->how == TF_HOW_KERNEL ? bpf_probe_read_kernel_str(to, max, (void *)a->text) : bpf_probe_read_user_str(to, max, (void *)a->text);
+	n = a->how == TF_HOW_KERNEL ? bpf_probe_read_kernel_str(to, max, (void *)a->text) : tf_user_str(to, max, (void *)a->text);
 	if (n <= 0 || n > TF_PATH_CAP)
 		return TF_F_PARTIAL;
 	text->len = text->full_len = n - 1;
@@ -162,30 +158,29 @@ static __always_inline void tf_fill_act(struct tf_gate *g, struct tf_security *e
 static __always_inline int tf_send_like(struct tf_act *a, const __u32 like)
 {
 	struct task_struct *task = tf_current();
-	__u32 kind, cpu = bpf_get_smp_processor_id();
 	struct tf_slot *slot = NULL;
 	struct tf_security *e;
 	struct tf_who who;
 	struct tf_gate g;
-	__u16 flags, more = 0;
+	__u16 flags;
 
-	kind = a->kind & (TF_KIND_MAX - 1);
 	tf_read_who(&who, task, &flags);
-	flags |= a->flags;
 	g.state = NULL; /* not asked yet */
-	if (!a->sensitive && !tf_admit_any(&g, &who, kind, false, tf_kind_lane(like)))
+	if (!a->sensitive && !tf_admit_any(&g, &who, a->kind & (TF_KIND_MAX - 1), false, tf_kind_lane(like)))
 		return 1;
 	if (a->how != TF_HOW_NONE) {
-		slot = tf_take_slot(cpu);
+		slot = tf_take_slot(bpf_get_smp_processor_id());
 		if (slot)
-			more = tf_build_path(slot, a);
+			((struct tf_header *)slot->data)->flags = tf_build_path(slot, a);
 	}
 	if (!g.state) {
 		if (slot && !(tf_join_of(slot)->bits & TF_S_SENSITIVE)) {
 			tf_release(slot);
 			return 0;
 		}
-		if (!tf_admit_any(&g, &who, kind, false, tf_kind_lane(like))) {
+		if (!slot && a->sensitive == TF_ONLY_IF_SEEN)
+			return 0;
+		if (!tf_admit_any(&g, &who, a->kind & (TF_KIND_MAX - 1), false, tf_kind_lane(like))) {
 			if (slot)
 				tf_release(slot);
 			return 1;
@@ -195,8 +190,8 @@ static __always_inline int tf_send_like(struct tf_act *a, const __u32 like)
 		e = tf_reserve(&g, like, struct tf_security);
 		if (!e)
 			return 1;
-		tf_fill_act(&g, e, a, kind);
-		tf_fill_task(&e->h, &who, task, flags);
+		tf_fill_act(&g, e, a, a->kind);
+		tf_fill_task(&e->h, &who, task, flags | a->flags);
 		e->path.offset = e->path.len = e->path.full_len = 0;
 		tf_submit(&g, like, e);
 		return 1;
@@ -207,14 +202,14 @@ static __always_inline int tf_send_like(struct tf_act *a, const __u32 like)
 	}
 	tf_add(&g.state->slot_claims, 1);
 	e = (struct tf_security *)slot->data;
-	tf_fill_act(&g, e, a, kind);
-	tf_fill_task(&e->h, &who, task, flags | more);
+	tf_fill_act(&g, e, a, a->kind);
+	tf_fill_task(&e->h, &who, task, flags | a->flags | e->h.flags);
 	e->path = tf_join_of(slot)->text;
 	tf_output(&g, like, slot, sizeof(*e) + (e->path.len & (2 * TF_PATH_CAP - 1)));
 	return 1;
 }
 
-__noinline int tf_send_act(struct tf_act *a)
+TF_GLOBAL int tf_send_act(struct tf_act *a)
 {
 	return a ? tf_send_like(a, TF_K_SECURITY_PTRACE) : 0;
 }

@@ -40,8 +40,12 @@ static __always_inline __u32 tf_bits_of(struct dentry *dentry)
 	struct inode *node = TF_READ(dentry, d_inode);
 	struct super_block *sb = node ? TF_READ(node, i_sb) : NULL;
 	struct tf_dir_key key = { .inode = node ? TF_READ(node, i_ino) : 0, .device = sb ? TF_READ(sb, s_dev) : 0 };
-	__u32 *bits = sb ? bpf_map_lookup_elem(&tf_dirs, &key) : NULL;
+	const __u32 bit = tf_dir_bit(key.inode, key.device);
+	__u32 *bits;
 
+	if (!sb || !(tf_settings.dir_bits[bit / 64 & 3] >> (bit & 63) & 1))
+		return 0; /* most are not: a lookup costs 25 ns */
+	bits = bpf_map_lookup_elem(&tf_dirs, &key);
 	return bits ? *bits : 0;
 }
 
@@ -67,10 +71,11 @@ static long tf_search_step(__u32 step, struct tf_walk_slot *at)
 	return parent == dentry;
 }
 
+TF_SLOT_LOOP(tf_search_steps, tf_search_step, 4)
+
 /* Bits of the nearest configured directory at or above (mount, dentry), 0 = none. No string is built. Global: checked once a program. */
-__noinline int tf_sets_of_dentry(struct tf_slot *slot, __u64 vfsmount, __u64 dentry, __u32 wanted)
+TF_GLOBAL int tf_sets_of_dentry(struct tf_slot *slot, __u64 vfsmount, __u64 dentry, __u32 wanted)
 {
-	struct tf_walk_slot at = { .slot = slot };
 	struct tf_search *s;
 
 	if (!slot || !vfsmount || !dentry)
@@ -80,13 +85,7 @@ __noinline int tf_sets_of_dentry(struct tf_slot *slot, __u64 vfsmount, __u64 den
 	s->mount = (struct mount *)(vfsmount - bpf_core_field_offset(struct mount, mnt));
 	s->wanted = wanted;
 	s->found = 0;
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) {
-		bpf_loop(TF_SET_STEPS, tf_search_step, &at, 0);
-	} else {
-		for (__u32 step = 0; step < TF_SET_STEPS_OLD; step++)
-			if (tf_search_step(step, &at))
-				break;
-	}
+	tf_search_steps(slot, tf_has_helper(loop) ? TF_SET_STEPS : TF_SET_STEPS_OLD);
 	return s->found;
 }
 
@@ -96,7 +95,7 @@ static __always_inline __u32 tf_sets_of_path(struct tf_slot *slot, struct path *
 }
 
 /* The same for a text of `len` bytes at `offset` of the text area: its longest configured prefix. */
-__noinline int tf_sets_of_text(struct tf_slot *slot, __u32 offset, __u32 len)
+TF_GLOBAL int tf_sets_of_text(struct tf_slot *slot, __u32 offset, __u32 len)
 {
 	struct tf_prefix_key *key;
 	__u32 *bits;

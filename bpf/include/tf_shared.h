@@ -26,7 +26,8 @@ struct tf_cpu_state {
 	__u64 follow_full;       /* count: processes that could not join the followed set */
 	__u64 wakeups;           /* count: forced wake-ups sent */
 	__u64 slot_claims;       /* count: scratch slots taken */
-	__u64 _pad[2];
+	__u64 foreign_calls;     /* count: system calls by another interface that stand for none of ours: not judged */
+	__u64 _pad[1];
 };
 
 /* Per ring, map tf_lanes, index ring * TF_LANES + lane. read_pos is written by user space, the rest by both. */
@@ -43,7 +44,8 @@ struct tf_settings {
 	__u32 _pad0;
 	__u64 throttle_rate;     /* records/s a cgroup may send; 0 = no throttle */
 	__u64 throttle_burst;    /* records: depth of the bucket */
-	__u64 _pad[5];
+	__u64 dir_bits[4];       /* bits: a hash of each key of map tf_dirs: what is not here is not there (tf_dir_bit) */
+	__u64 _pad[1];
 };
 
 #define TF_RULE_SLOTS 4
@@ -116,6 +118,7 @@ struct tf_consts {
 	__u32 page_size;         /* bytes */
 	__u32 _pad0;
 	__u32 type_id[16];       /* id: by tf_plain_type; 0 = not known */
+	__u64 alone[TF_KIND_MAX / 64]; /* bits: kinds whose ledger cells one program alone writes, never twice at once on a CPU (tf_add_to) */
 };
 _Static_assert(TF_PLAIN_COUNT <= 16, "room for every type");
 
@@ -124,7 +127,9 @@ enum tf_option {
 	TF_O_PATH_SETS   = 1 << 1, /* file: map tf_dirs, tf_prefixes have monitor or exclude entries */
 	TF_O_MONITOR     = 1 << 2, /* file: ... and monitor entries: what lies below none of them is left out */
 	TF_O_DURATIONS   = 1 << 3, /* syscall: sys_enter notes the time */
+	TF_O_NOTES       = 1 << 5, /* sys_enter is attached: calls have notes */
 	TF_O_SINGLE_UDP  = 1 << 4, /* network: also a record per UDP send and receive, beside the flow */
+	TF_O_NOT_COMMS   = 1 << 6, /* process: map tf_globs has patterns (user space sets it; the generation's rules say when they count) */
 	TF_O_NO_TCP      = 1 << 16, /* network: drops, errors and binds of this protocol are left out (other kinds belong to one protocol) */
 	TF_O_NO_UDP      = 1 << 17,
 	TF_O_NO_ICMP     = 1 << 18,
@@ -134,8 +139,14 @@ enum tf_option {
 struct tf_dir_key {
 	__u64 inode;
 	__u32 device;            /* of the superblock */
-	__u32 _pad0;
+	__u32 name;              /* hash of a name in that directory, whatever file has it; 0 = the directory or file itself */
 };
+/* Which bit of tf_settings.dir_bits stands for a key. */
+static inline __u32 tf_dir_bit(__u64 inode, __u32 device)
+{
+	return (inode * 0x9e3779b97f4a7c15ull ^ device * 0xc2b2ae3d27d4eb4full) >> 56;
+}
+#define TF_NAME_HASHED 64        /* bytes of a name that its hash is made of, with its NUL */
 /* Key of map tf_prefixes (longest prefix match), for paths that only user memory tells. "/a/" and "/a\0" both stand for /a. */
 #define TF_PREFIX_LEN 248
 struct tf_prefix_key {

@@ -32,7 +32,7 @@ static __always_inline bool tf_skb_is_ip(const struct sk_buff *skb)
 
 /* Reads the packet whose IP header is at kernel address `at`. Global and of plain arguments: the verifier checks it once. IPv6
  * extension headers are not followed: such a packet has no ports here. */
-__noinline int tf_parse_packet(__u64 at, struct tf_packet *p)
+TF_GLOBAL int tf_parse_packet(__u64 at, struct tf_packet *p)
 {
 	__u8 ip[40] = {}, l4[8] = {};
 	__u32 header;

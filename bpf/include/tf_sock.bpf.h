@@ -17,12 +17,7 @@ struct tf_owner {
 	__u8 _pad0[6];
 };
 
-struct {
-	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC | BPF_F_CLONE);
-	__type(key, int);
-	__type(value, struct tf_owner);
-} tf_owners SEC(".maps");
+TF_SOCK_STORE(tf_owners, struct tf_owner, BPF_F_CLONE);
 
 /* A socket often closes after its process has ended and is followed no more: what it was in is kept with the socket. */
 static __always_inline void tf_note_followed(struct tf_owner *owner)

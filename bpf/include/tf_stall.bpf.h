@@ -25,12 +25,7 @@ struct tf_stall {
 struct tf_stalls {
 	struct tf_stall of[TF_ST_COUNT];
 };
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct tf_stalls);
-} tf_stalls SEC(".maps");
+TF_TASK_STORE(tf_stalls, struct tf_stalls);
 
 /* Everything but the header is written here. */
 static __always_inline void tf_fill_stall(struct tf_memory *e, const struct tf_stall *s)
@@ -54,7 +49,7 @@ static __always_inline struct tf_stall *tf_begin_stall(const __u32 kind, const i
 	struct tf_gate g;
 	__u16 flags;
 
-	if (task->flags & PF_KTHREAD)
+	if (TF_GO(task, flags) & PF_KTHREAD)
 		return NULL;
 	stalls = bpf_task_storage_get(&tf_stalls, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
 	if (stalls) {
@@ -75,19 +70,23 @@ static __always_inline void tf_note_stall(struct tf_stall *s, int order, __u32 g
 	s->gfp = gfp;
 }
 
+_Static_assert(TF_K_MEMORY_LIMIT - TF_K_MEMORY_OOM_KILL == 9, "subtype = kind - first kind: in the table's order");
+
 static __always_inline void tf_send_stall(struct tf_gate *g, const struct tf_who *who, struct task_struct *task, __u16 flags,
-					  struct tf_stall *s, const __u32 kind)
+					  struct tf_stall *s, __u32 kind)
 {
-	struct tf_memory *e = tf_reserve(g, kind, struct tf_memory);
+	const __u32 like = TF_K_MEMORY_RECLAIM; /* all in one lane; the kind may be known at run time only */
+	struct tf_memory *e = tf_reserve(g, like, struct tf_memory);
 
 	if (!e)
 		return; /* what was added up waits for the next one */
-	tf_fill_gate(g, &e->h, kind);
+	tf_fill_gate(g, &e->h, like);
+	e->h.subtype = kind - TF_K_MEMORY_OOM_KILL;
 	tf_fill_task(&e->h, who, task, flags);
 	tf_fill_stall(e, s);
 	s->sent_ns = e->h.ts_ns;
 	s->duration_ns = s->size = s->count = 0;
-	tf_submit(g, kind, e);
+	tf_submit(g, like, e);
 }
 
 /* The stall under way in this thread, its end noted; NULL = its beginning was not seen. */
@@ -124,19 +123,22 @@ static __always_inline void tf_end_stall(const __u32 kind, const int which, __u6
 		tf_send_stall(&g, &who, task, flags, s, kind);
 }
 
-/* What a thread that ends had added up. It passes the gate like any record: seen counts it as well. */
-static __always_inline void tf_flush_stall(struct task_struct *task, struct tf_stalls *stalls, const __u32 kind, const int which)
+/* What the calling thread, which ends, had added up. It passes the gate like any record: seen counts it as well. Global: checked once for the
+ * three kinds. */
+__noinline int tf_flush_stall(struct tf_stall *s, __u32 kind)
 {
-	struct tf_stall *s = &stalls->of[which];
+	struct task_struct *task = tf_current();
 	struct tf_who who;
 	struct tf_gate g;
 	__u16 flags;
 
-	if (!tf_enabled(kind) || !s->count)
-		return;
+	if (!s)
+		return 0;
+	kind &= TF_KIND_MAX - 1;
 	tf_read_who(&who, task, &flags);
-	if (tf_admit(&g, &who, kind))
+	if (tf_admit_any(&g, &who, kind, false, tf_kind_lane(TF_K_MEMORY_RECLAIM)))
 		tf_send_stall(&g, &who, task, flags, s, kind);
+	return 0;
 }
 
 #endif

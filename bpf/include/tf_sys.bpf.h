@@ -7,6 +7,7 @@
 #ifndef TF_SYS_BPF_H
 #define TF_SYS_BPF_H
 
+#include "tf_compat.h"
 #include "tf_task.bpf.h"
 
 TF_ARRAY(tf_sys_wants, __u32);
@@ -21,37 +22,104 @@ TF_ARRAY(tf_sys_wants, __u32);
 TF_PROG_ARRAY(tf_exit_progs);
 TF_PROG_ARRAY(tf_enter_progs);
 
-struct {
-	__uint(type, BPF_MAP_TYPE_TASK_STORAGE);
-	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__type(key, int);
-	__type(value, struct tf_note);
-} tf_notes SEC(".maps");
+TF_TASK_STORE(tf_notes, struct tf_note);
 
+/* Whether the running call came by the 32-bit interface, which has numbers and registers of its own. A matter of the call, not of the
+ * program: int 0x80 works from 64-bit code. */
+static __always_inline bool tf_is_compat(void)
+{
+	struct task_struct *task = tf_current();
+
+#if defined(__TARGET_ARCH_arm64)
+	return TF_GO(task, thread_info.flags) & (1ul << 22); /* TIF_32BIT */
+#else
+	return TF_GO(task, thread_info.status) & 2; /* TS_COMPAT */
+#endif
+}
+
+#if defined(__TARGET_ARCH_arm64)
 static __always_inline __u32 tf_sys_nr(const struct pt_regs *regs)
 {
-#if defined(__TARGET_ARCH_arm64)
-	return (__u32)regs->syscallno;
-#else
-	return (__u32)regs->orig_ax;
-#endif
+	return tf_is_compat() ? TF_SYS_MAX : (__u32)regs->syscallno; /* 32-bit numbers are not translated */
 }
 
 /* Argument 0 to 5 as it was at the call: the registers still have it at the exit. */
 static __always_inline __u64 tf_sys_arg(const struct pt_regs *regs, const int i)
 {
-#if defined(__TARGET_ARCH_arm64)
 	return i == 0 ? regs->orig_x0 : regs->regs[i];
+}
+
+static __always_inline __u32 tf_compat_nr(const struct pt_regs *regs)
+{
+	return TF_SYS_MAX;
+}
+
+static __always_inline __u32 tf_sys_raw(const struct pt_regs *regs)
+{
+	return (__u32)regs->syscallno;
+}
 #else
+static __always_inline __u32 tf_sys_raw(const struct pt_regs *regs)
+{
+	return (__u32)regs->orig_ax;
+}
+
+#define TF_COMPAT_NUMBER(theirs, name) [theirs] = TF_NR_##name + 1,
+static const __u16 tf_compat_numbers[TF_SYS_MAX] = { TF_COMPAT_CALLS(TF_COMPAT_NUMBER) };
+#undef TF_COMPAT_NUMBER
+
+/* The number of a call by the 32-bit interface, as that interface has it; TF_SYS_MAX: it is none. For what the forms of a call differ
+ * in. */
+static __always_inline __u32 tf_compat_nr(const struct pt_regs *regs)
+{
+	return tf_is_compat() ? (__u32)regs->orig_ax : TF_SYS_MAX;
+}
+
+/* Global: its answer is unknown to the verifier, which would else follow each of its ways through every handler. */
+TF_GLOBAL __u32 tf_call_number(__u32 raw, __u32 compat)
+{
+	if (!compat)
+		return raw;
+	if (raw >= TF_COMPAT_SAME)
+		return raw < TF_SYS_MAX ? raw : TF_SYS_MAX;
+	tf_unknown(raw); /* else clang, which knows better, leaves out the mask that the verifier wants */
+	raw = tf_compat_numbers[raw & (TF_SYS_MAX - 1)];
+	return raw ? raw - 1 : TF_SYS_MAX;
+}
+
+/* The number of the call, whichever interface it came by: of two that do the same it is one. TF_SYS_MAX or more: not one that we know. */
+static __always_inline __u32 tf_sys_nr(const struct pt_regs *regs)
+{
+	return tf_call_number((__u32)regs->orig_ax, tf_is_compat());
+}
+
+/* One of two, without a branch: three of them would be eight states to the verifier. */
+static __always_inline __u64 tf_sys_either(__u64 native, __u64 compat)
+{
+	__u64 mask = 0ull - tf_is_compat();
+
+	tf_unknown(mask);
+	return (native & ~mask) | ((__u32)compat & mask);
+}
+
+/* Argument 0 to 5 as it was at the call: the registers still have it at the exit. */
+static __always_inline __u64 tf_sys_arg(const struct pt_regs *regs, const int i)
+{
 	switch (i) {
-	case 0: return regs->di;
-	case 1: return regs->si;
-	case 2: return regs->dx;
-	case 3: return regs->r10;
-	case 4: return regs->r8;
-	default: return regs->r9;
+	case 0: return tf_sys_either(regs->di, regs->bx);
+	case 1: return tf_sys_either(regs->si, regs->cx);
+	case 2: return tf_sys_either(regs->dx, regs->dx);
+	case 3: return tf_sys_either(regs->r10, regs->si);
+	case 4: return tf_sys_either(regs->r8, regs->di);
+	default: return tf_sys_either(regs->r9, regs->bp);
 	}
+}
 #endif
+
+/* Argument i where it is 64 bits wide: two registers in the 32-bit interface, low half first. */
+static __always_inline __u64 tf_sys_wide(const struct pt_regs *regs, const int i)
+{
+	return tf_sys_arg(regs, i) | (tf_is_compat() ? tf_sys_arg(regs, i + 1) << 32 : 0);
 }
 
 static __always_inline __u64 tf_regs_ip(const struct pt_regs *regs)
@@ -68,22 +136,20 @@ static __always_inline __u64 tf_regs_sp(const struct pt_regs *regs)
 	return regs->sp;
 }
 
+/* Argument of a hook with a prototype. Not ctx[i]: the verifier knows that as a pointer to a kernel object, which no global function takes as a
+ * number. */
+static __always_inline __u64 tf_hook_arg(const __u64 *ctx, const int i)
+{
+	__u64 value = 0;
+
+	bpf_probe_read_kernel(&value, sizeof(value), ctx + i);
+	return value;
+}
+
 /* errno of a result, 0 = success. */
 static __always_inline __s32 tf_sys_errno(long ret)
 {
 	return ret < 0 && ret >= -4095 ? (__s32)-ret : 0;
-}
-
-/* 32-bit callers have numbers of their own: not covered. */
-static __always_inline bool tf_is_compat(void)
-{
-	struct task_struct *task = tf_current();
-
-#if defined(__TARGET_ARCH_arm64)
-	return task->thread_info.flags & (1ul << 22); /* TIF_32BIT */
-#else
-	return task->thread_info.status & 2; /* TS_COMPAT */
-#endif
 }
 
 static __always_inline __u32 tf_sys_wanted(__u32 nr)
@@ -93,24 +159,52 @@ static __always_inline __u32 tf_sys_wanted(__u32 nr)
 	return wants ? *(volatile __u32 *)wants : 0;
 }
 
+/* A record that there was no memory to begin with: seen, and lost. */
+static __always_inline void tf_lose(const __u32 kind)
+{
+	struct task_struct *task = tf_current();
+	struct tf_who who;
+	struct tf_gate g;
+	__u16 flags;
+
+	if (tf_enabled(kind) && tf_admit_task(&g, &who, task, &flags, kind))
+		tf_count(&g, TF_L_K_MAP_FULL);
+}
+
+/* The call is over: its note must not be taken for that of a later call of the same number which seccomp refused (an exit without an
+ * entry), or whose entry found no memory. */
+static __always_inline void tf_end_note(void)
+{
+	struct tf_note *note = bpf_task_storage_get(&tf_notes, bpf_get_current_task_btf(), 0, 0);
+
+	if (note)
+		note->start_ns = 0;
+}
+
 /* The handler of the first wanted stage from `stage` on. Returns only when there is none. `shift`: 0 for exit, 8 for enter. */
 static __always_inline void tf_sys_go(void *ctx, void *progs, __u32 nr, __u32 wants, const int shift, const int stage)
 {
 	__u32 left = ((wants >> shift) & 0xff) >> stage << stage;
 
-	if (!left)
+	if (!left) {
+		if (!shift && wants & ~0xffu)
+			tf_end_note();
 		return;
-	/* lowest bit set, without a loop: 8 stages */
+	}
+	/* Number of the lowest bit set, of 8, without a branch: the verifier would follow each. Three bits of a product tell which it is. */
 	left &= -left;
-	bpf_tail_call(ctx, progs, (left >= 16 ? 4 + (left >= 32) + (left >= 64) + (left >= 128) :
-						(left >= 2) + (left >= 4) + (left >= 8)) * TF_SYS_MAX + nr);
+	left = 0x34572610u >> ((left * 0x1d & 0xff) >> 5) * 4 & 7;
+	bpf_tail_call(ctx, progs, left * TF_SYS_MAX + nr);
 }
 
 /* The note that the entry of this very call left, or NULL. */
 static __always_inline struct tf_note *tf_note_of(__u32 nr)
 {
-	struct tf_note *note = bpf_task_storage_get(&tf_notes, bpf_get_current_task_btf(), 0, 0);
+	struct tf_note *note;
 
+	if (!(tf_consts.options & TF_O_NOTES))
+		return NULL;
+	note = bpf_task_storage_get(&tf_notes, bpf_get_current_task_btf(), 0, 0);
 	return note && note->nr == nr && note->start_ns ? note : NULL;
 }
 
@@ -122,17 +216,17 @@ static __always_inline __u64 tf_sys_duration(const struct tf_note *note, __u64 n
 static __always_inline void tf_read_cred(struct tf_ids *ids, const struct cred *cred)
 {
 	ids->caps = tf_cap_bits(cred);
-	ids->uid = cred->uid.val;
-	ids->euid = cred->euid.val;
-	ids->gid = cred->gid.val;
-	ids->egid = cred->egid.val;
-	ids->fsuid = cred->fsuid.val;
-	ids->fsgid = cred->fsgid.val;
+	ids->uid = TF_GO(cred, uid.val);
+	ids->euid = TF_GO(cred, euid.val);
+	ids->gid = TF_GO(cred, gid.val);
+	ids->egid = TF_GO(cred, egid.val);
+	ids->fsuid = TF_GO(cred, fsuid.val);
+	ids->fsgid = TF_GO(cred, fsgid.val);
 }
 
 static __always_inline void tf_read_ids(struct tf_ids *ids, struct task_struct *task)
 {
-	tf_read_cred(ids, tf_plain_task(task)->cred);
+	tf_read_cred(ids, TF_GO(tf_plain_task(task), cred));
 }
 
 /* A handler: `static void NAME(regs, ret, nr)` follows the macro, as the body. */
@@ -141,23 +235,25 @@ static __always_inline void tf_read_ids(struct tf_ids *ids, struct task_struct *
 	SEC("tp_btf/sys_exit") int name(__u64 *ctx) \
 	{ \
 		struct pt_regs *regs = (struct pt_regs *)ctx[0]; \
+		const long ret = (long)*(volatile __u64 *)&ctx[1]; /* at once: a pointer into ctx that clang keeps is refused */ \
 		__u32 nr = tf_sys_nr(regs); \
-		name##_body(regs, (long)ctx[1], nr); \
-		tf_sys_go(ctx, &tf_exit_progs, nr, tf_sys_wanted(nr), 0, (stage) + 1); \
+		name##_body(regs, ret, nr); \
+		if ((stage) < TF_SYS_CALL) /* which is the last */ \
+			tf_sys_go(ctx, &tf_exit_progs, nr, tf_sys_wanted(nr), 0, (stage) + 1); \
+		else if (tf_sys_wanted(nr) & ~0xffu) \
+			tf_end_note(); \
 		return 0; \
 	} \
 	static __always_inline void name##_body(struct pt_regs *regs, long ret, __u32 nr)
 
-/* The same at entry; `note` is the task's, with its time (and ids) already taken. */
+/* The same at entry; `note` is the task's, with its time (and ids) already taken; NULL: there was no memory for one. */
 #define TF_ON_ENTER(name, stage) \
 	static __always_inline void name##_body(struct pt_regs *regs, struct tf_note *note, __u32 nr); \
 	SEC("tp_btf/sys_enter") int name(__u64 *ctx) \
 	{ \
 		struct pt_regs *regs = (struct pt_regs *)ctx[0]; \
-		__u32 nr = (__u32)ctx[1]; \
-		struct tf_note *note = tf_note_of(nr); \
-		if (note) \
-			name##_body(regs, note, nr); \
+		__u32 nr = tf_sys_nr(regs); \
+		name##_body(regs, tf_note_of(nr), nr); \
 		tf_sys_go(ctx, &tf_enter_progs, nr, tf_sys_wanted(nr), 8, (stage) + 1); \
 		return 0; \
 	} \

@@ -5,25 +5,31 @@
 #define TF_TASK_BPF_H
 
 #include "tf_emit.bpf.h"
+#include "tf_old.bpf.h"
 
 extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
 
 /* The same object through a pointer that the verifier does not trust. It reads the same and cannot fault, and is for following pointers:
  * at each pointer read through a trusted one, verifiers of 6.3 and later look up to four type names up in the whole of the kernel's BTF,
  * one after the other: 0.4 ms apiece, most of what loading took. No code: the verifier puts a move in its place. Plain fields are best
- * read through the trusted pointer, which needs no check for a fault. Kernels without the function (before 6.2) have not that check. */
+ * read through the trusted pointer, which needs no check for a fault (seven instructions). Kernels without the function (before 6.2) have
+ * not that check: user space tells no type there. (bpf_ksym_exists would be a test at run time, and two ways for the verifier.) */
 #ifdef TF_OLD
 #define tf_plain_task(task) (task)
 #define tf_plain_sock(sk) (sk)
 #else
 static __always_inline struct task_struct *tf_plain_task(struct task_struct *task)
 {
-	return bpf_ksym_exists(bpf_rdonly_cast) && tf_consts.type_task ? bpf_rdonly_cast(task, tf_consts.type_task) : task;
+	const __u32 type = tf_consts.type_task;
+
+	return type ? bpf_rdonly_cast(task, type) : task;
 }
 
 static __always_inline const struct sock *tf_plain_sock(const struct sock *sk)
 {
-	return bpf_ksym_exists(bpf_rdonly_cast) && tf_consts.type_sock ? bpf_rdonly_cast(sk, tf_consts.type_sock) : sk;
+	const __u32 type = tf_consts.type_sock;
+
+	return type ? bpf_rdonly_cast(sk, type) : sk;
 }
 #endif
 
@@ -41,30 +47,42 @@ static __always_inline struct task_struct *tf_current(void)
  * type, else bpf_probe_read_kernel (15 ns). The pointer goes through a variable of its own, else clang asks the kernel's BTF for the members
  * of our own structures. */
 #ifdef TF_OLD
-#define TF_CAST(pointer) NULL
-#define TF_MAY_CAST(pointer) false
+#define TF_CAST(pointer, type) NULL
+#define TF_CAST_TYPE(pointer) 0
 #else
-#define TF_CAST(pointer) bpf_rdonly_cast((pointer), TF_TYPE_ID(pointer))
-#define TF_MAY_CAST(pointer) (bpf_ksym_exists(bpf_rdonly_cast) && TF_TYPE_ID(pointer))
+#define TF_CAST(pointer, type) bpf_rdonly_cast((pointer), (type))
+#define TF_CAST_TYPE(pointer) TF_TYPE_ID(pointer)
 #endif
+/* The pointer is made another one, so that clang does not work the field's address out for both ways at once, where only one is left. */
+#define TF_READ_SLOW(from, field) \
+	({ \
+		typeof(from) tf_slow = (from); \
+		typeof(tf_slow->field) tf_value = 0; \
+		tf_unknown(tf_slow); \
+		bpf_core_read(&tf_value, sizeof(tf_value), &tf_slow->field); \
+		tf_value; \
+	})
 #define TF_READ(from, field) \
 	({ \
 		typeof(from) tf_from = (from); \
-		typeof(tf_from->field) tf_value = 0; \
-		if (TF_MAY_CAST(tf_from)) \
-			tf_value = ((typeof(tf_from))TF_CAST(tf_from))->field; \
-		else \
-			bpf_core_read(&tf_value, sizeof(tf_value), &tf_from->field); \
-		tf_value; \
+		const __u32 tf_type = TF_CAST_TYPE(tf_from); \
+		tf_type ? ((typeof(tf_from))TF_CAST(tf_from, tf_type))->field : TF_READ_SLOW(tf_from, field); \
 	})
+
+/* Eight bytes of kernel memory at any address, 0 where there is none; as cheap as a field. The verifier is told that they are some inode's
+ * number. */
+static __always_inline __u64 tf_word(__u64 address)
+{
+	struct inode *at = (struct inode *)(address - bpf_core_field_offset(struct inode, i_ino));
+
+	return TF_READ(at, i_ino);
+}
 
 /* A pointer as a number, for arguments of global functions, which take no pointers to kernel objects. */
 #define TF_READ_ADDRESS(from, field) \
 	({ \
 		typeof(from) tf_from = (from); \
-		__u64 tf_value = 0; \
-		bpf_core_read(&tf_value, sizeof(tf_value), &tf_from->field); \
-		tf_value; \
+		tf_word((__u64)__builtin_preserve_access_index(&tf_from->field)); \
 	})
 
 /* A subject remembered outside its task: the owner of a socket. Copied into records whole. */
@@ -85,38 +103,45 @@ struct tf_subject {
  * a plain load; an index would not be one ("variable offset"), and bpf_probe_read costs five times as much. */
 static __always_inline struct cgroup_subsys_state *tf_css(const struct css_set *set, const __u64 n)
 {
+#ifdef TF_OLD
+	struct cgroup_subsys_state *css = NULL;
+
+	bpf_core_read(&css, sizeof(css), &set->subsys[n & 15]);
+	return css;
+#else
 #define TF_CSS(i) if (n == i) return set->subsys[i]
 	TF_CSS(0); TF_CSS(1); TF_CSS(2); TF_CSS(3); TF_CSS(4); TF_CSS(5); TF_CSS(6); TF_CSS(7);
 	TF_CSS(8); TF_CSS(9); TF_CSS(10); TF_CSS(11); TF_CSS(12); TF_CSS(13); TF_CSS(14); TF_CSS(15);
 #undef TF_CSS
 	return NULL;
+#endif
 }
 
 static __always_inline struct cgroup *tf_v1_cgroup(const struct css_set *set, const __u64 subsys, const struct cgroup *dfl)
 {
 	struct cgroup_subsys_state *css = tf_css(set, subsys);
-	struct cgroup *cg = css ? css->cgroup : NULL;
+	struct cgroup *cg = css ? TF_GO(css, cgroup) : NULL;
 
-	return cg && cg != dfl && cg->level > 0 ? cg : NULL;
+	return cg && cg != dfl && TF_GO(cg, level) > 0 ? cg : NULL;
 }
 
 /* Where everything sits in the root of the default hierarchy (cgroup v1 and hybrid hosts), the v1 memory controller's cgroup tells
  * containers apart, else the pids controller's. */
-static __always_inline __u64 tf_cgroup_id(struct task_struct *task, __u16 *flags)
+static __always_inline __u64 tf_cgroup_id(struct task_struct *task, __u16 *flags) /* of a plain task */
 {
-	struct css_set *set = tf_plain_task(task)->cgroups;
-	struct cgroup *dfl = set->dfl_cgrp, *v1 = NULL;
+	struct css_set *set = TF_GO(task, cgroups);
+	struct cgroup *dfl = TF_GO(set, dfl_cgrp), *v1 = NULL;
 
-	if (dfl->level > 0)
-		return dfl->kn->id;
+	if (TF_GO(dfl, level) > 0)
+		return TF_GO(dfl, kn, id);
 	if (bpf_core_enum_value_exists(enum cgroup_subsys_id, memory_cgrp_id))
 		v1 = tf_v1_cgroup(set, bpf_core_enum_value(enum cgroup_subsys_id, memory_cgrp_id), dfl);
 	if (!v1 && bpf_core_enum_value_exists(enum cgroup_subsys_id, pids_cgrp_id))
 		v1 = tf_v1_cgroup(set, bpf_core_enum_value(enum cgroup_subsys_id, pids_cgrp_id), dfl);
 	if (!v1)
-		return dfl->kn->id;
+		return TF_GO(dfl, kn, id);
 	*flags |= TF_F_CGROUP_V1;
-	return v1->kn->id;
+	return TF_GO(v1, kn, id);
 }
 
 /* comm as two words: the helper costs 33 to 45 ns, these loads 7. */
@@ -124,17 +149,23 @@ static __always_inline void tf_copy_comm(void *to, struct task_struct *task)
 {
 	__u64 *word = to;
 
+#ifdef TF_OLD
+	bpf_core_read(word, TF_COMM_LEN, &task->comm);
+#else
 	word[0] = *(__u64 *)&task->comm[0];
 	word[1] = *(__u64 *)&task->comm[8];
+#endif
 }
 
 static __always_inline void tf_read_who(struct tf_who *who, struct task_struct *task, __u16 *flags)
 {
+	struct task_struct *plain = tf_plain_task(task);
+
 	*flags = tf_base_flags();
-	who->pid = task->tgid;
-	who->start_ns = tf_plain_task(task)->group_leader->start_boottime;
+	who->pid = TF_GO(task, tgid);
+	who->start_ns = TF_GO(plain, group_leader, start_boottime);
 	who->followed = 0;
-	who->cgroup_id = tf_cgroup_id(task, flags);
+	who->cgroup_id = tf_cgroup_id(plain, flags);
 	tf_copy_comm(who->comm, task);
 }
 
@@ -143,7 +174,7 @@ static __always_inline bool tf_admit_task(struct tf_gate *g, struct tf_who *who,
 {
 	const bool meta = tf_kind_type(kind) == TF_META;
 
-	if (!tf_admit_pid(g, task->tgid, kind, meta))
+	if (!tf_admit_pid(g, TF_GO(task, tgid), kind, meta))
 		return false;
 	tf_read_who(who, task, flags);
 	return meta || tf_admit_rest(g, who, kind, tf_kind_lane(kind));
@@ -153,15 +184,15 @@ static __always_inline bool tf_admit_task(struct tf_gate *g, struct tf_who *who,
 static __always_inline void tf_fill_task(struct tf_header *h, const struct tf_who *who, struct task_struct *task, __u16 flags)
 {
 	struct task_struct *plain = tf_plain_task(task);
-	const struct cred *cred = plain->real_cred;
+	const struct cred *cred = TF_GO(plain, real_cred);
 
 	h->cgroup_id = who->cgroup_id;
 	h->start_ns = who->start_ns;
 	h->pid = who->pid;
-	h->tid = task->pid;
-	h->ppid = plain->real_parent->tgid;
-	h->uid = cred->uid.val;
-	h->gid = cred->gid.val;
+	h->tid = TF_GO(task, pid);
+	h->ppid = TF_GO(plain, real_parent, tgid);
+	h->uid = TF_GO(cred, uid.val);
+	h->gid = TF_GO(cred, gid.val);
 	h->flags = flags;
 	((__u64 *)h->comm)[0] = who->comm[0];
 	((__u64 *)h->comm)[1] = who->comm[1];
@@ -179,7 +210,7 @@ static __always_inline __u64 tf_cap_bits(const struct cred *cred)
 static __always_inline void tf_read_subject(struct tf_subject *s, struct task_struct *task)
 {
 	struct task_struct *plain = tf_plain_task(task);
-	const struct cred *cred = plain->real_cred;
+	const struct cred *cred = TF_GO(plain, real_cred);
 	struct tf_who who;
 	__u16 flags;
 
@@ -187,10 +218,10 @@ static __always_inline void tf_read_subject(struct tf_subject *s, struct task_st
 	s->cgroup_id = who.cgroup_id;
 	s->start_ns = who.start_ns;
 	s->pid = who.pid;
-	s->tid = task->pid;
-	s->ppid = plain->real_parent->tgid;
-	s->uid = cred->uid.val;
-	s->gid = cred->gid.val;
+	s->tid = TF_GO(task, pid);
+	s->ppid = TF_GO(plain, real_parent, tgid);
+	s->uid = TF_GO(cred, uid.val);
+	s->gid = TF_GO(cred, gid.val);
 	s->flags = flags;
 	s->_pad0 = 0;
 	s->comm[0] = who.comm[0];

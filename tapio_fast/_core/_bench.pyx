@@ -128,7 +128,8 @@ cdef class Ring:
     cdef Pool pool
     cdef readonly uint64_t records, nbytes
 
-    def __init__(self, Pool pool, *, uint64_t size, uint32_t bytes_per_pass, uint32_t rows_per_pass=10000, bint kernel=False, bint mixed=False):
+    def __init__(self, Pool pool, *, uint64_t size, uint32_t bytes_per_pass, uint32_t rows_per_pass=10000, bint kernel=False,
+                 bint mixed=False):
         cdef tf_bench_opts o
         cdef char msg[256]
         cdef int rc

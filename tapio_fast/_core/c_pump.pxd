@@ -48,7 +48,7 @@ cdef extern from "tf_pump.h" nogil:
         void *log_ctx
     struct tf_pump_stats:
         uint64_t epochs, passes, wakeups, batches, no_memory, cpu_ns, late, bad, discarded, max_fill_permille, watermark_ns
-        uint64_t in_ring, step_errno
+        uint64_t in_ring, step_errno, self_skipped, foreign_calls
         int64_t source_status
         tf_queue_stats user
         uint64_t raw_routed, raw_buffered, raw_written, raw_bytes, raw_dropped_full, raw_dropped_io, raw_dropped_enospc

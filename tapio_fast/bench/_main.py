@@ -17,7 +17,8 @@ CASES = {
     "columns": ("columns", "columns", "rows to columns; numpy beside it"),
     "store": ("store", "store", "drain, demux and store in one thread; zstd 1 alone beside it"),
     "live": ("live", "live", "a pinned generator through the kernel's ring to numpy; the same with its ring merely reset beside it"),
-    "end-to-end": ("endtoend", "end_to_end", "generator to numpy and store at a steady rate; CPU and wake-ups, idle and at 20,000 records/s"),
+    "end-to-end": ("endtoend", "end_to_end",
+                   "generator to numpy and store at a steady rate; CPU and wake-ups, idle and at 20,000 records/s"),
     "hooks": ("hooks", "hooks", "what our programs add to a system call; an empty program and a least emit on the same hook beside them"),
     "import": ("imports", "imports", "import tapio_fast; import numpy beside it"),
 }
@@ -78,5 +79,6 @@ def run(argv: Sequence[str] | None = None) -> int:
     missed = [row for row in rows if row.ok is False]
     if options.check:
         for row in missed:
-            print(f"bench: {row.name} missed its limit {row.limit}: {row.ratio if row.ratio is not None else row.value:.3g}", file=sys.stderr)
+            print(f"bench: {row.name} missed its limit {row.limit}: {row.ratio if row.ratio is not None else row.value:.3g}",
+                  file=sys.stderr)
     return 1 if options.check and missed else 0

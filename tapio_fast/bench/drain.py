@@ -92,7 +92,8 @@ def check_copy(call: Callable[[Any], int], ring: Ring) -> None:
 
 
 def _ctype(field: np.dtype) -> Any:
-    scalars: dict[str, Any] = {"u1": ctypes.c_uint8, "u2": ctypes.c_uint16, "u4": ctypes.c_uint32, "u8": ctypes.c_uint64, "f4": ctypes.c_float}
+    scalars: dict[str, Any] = {"u1": ctypes.c_uint8, "u2": ctypes.c_uint16, "u4": ctypes.c_uint32, "u8": ctypes.c_uint64,
+                               "f4": ctypes.c_float}
     return scalars.get(field.str[1:], ctypes.c_char * field.itemsize)
 
 

@@ -4,6 +4,10 @@
 Every variant is timed from outside: a C loop of system calls on one CPU, with and without what is attached, in slices of which the
 quickest counts: the others had a neighbour. Variants take turns; a figure is the median over the rounds of (variant - empty program),
 a ratio the median of (variant - empty) over the median of (least emit - empty).
+
+A ring is written once from end to end before anything is timed, ours and the yardstick's: in a virtual machine the first touch of each of
+its pages is a fault of the hypervisor's (1 us, 60 ns a record), which a collector meets once in its life. A slice in which our ring was
+full does not count: a record that is refused costs less than one that is sent.
 """
 from __future__ import annotations
 
@@ -25,6 +29,8 @@ if TYPE_CHECKING:
     from tapio_fast._core._yard import Yard
 
 SLICES = 40
+RING_BYTES = 16 << 20     # of the yardstick; ours is no larger
+LEAST_BYTES = 128         # of any record in a ring
 CALLS = {"rename": 2_000, "getppid": 3_000, "open": 400}     # in a slice: about half a millisecond
 COMPONENTS = 8
 
@@ -69,7 +75,7 @@ def collector(programs: dict[str, Any], *, trace_self: bool = True, **filter: An
         off = {d: {"enabled": False} for d in ("network", "process", "file", "memory", "security", "container")}
         chosen = {d: {k: [str(p).format(root=root) for p in v] if isinstance(v, list) else v for k, v in keys.items()}
                   for d, keys in programs.items()}
-        config = Config().replace(programs={**off, **chosen}, performance={"ring_buffer_size_mb": 64})
+        config = Config().replace(programs={**off, **chosen}, performance={"ring_buffer_size_mb": RING_BYTES >> 20})
         collector = Collector(config, source=KernelSource(trace_self=trace_self, snapshot=False))
         collector.start()
         collector.set_filter(KernelFilter(**filter))    # only now: what no filter wants at the start is not even attached
@@ -78,7 +84,7 @@ def collector(programs: dict[str, Any], *, trace_self: bool = True, **filter: An
 
 
 _RENAME = {"process": {"enabled": True, "events": ["rename"]}}
-_CALL = {"process": {"enabled": True, "events": ["capset"], "monitor_syscalls": ["getppid"]}}
+_CALL = {"process": {"enabled": True, "events": ["rename"], "monitor_syscalls": ["getppid"]}}
 _OPEN = {"file": {"enabled": True, "events": ["open"], "exclude_paths": []}}
 _OUTSIDE = {"file": {"enabled": True, "events": ["open"], "exclude_paths": ["{root}"]}}
 
@@ -104,24 +110,44 @@ VARIANTS = (
 )
 
 
+def _counts(collector: Any) -> tuple[int, int, int]:
+    """Records seen, sent, and refused by a full ring."""
+    kinds = collector.stats().by_kind.values()
+    return sum(k["seen"] for k in kinds), sum(k["submitted"] for k in kinds), sum(k["k_ring_full"] for k in kinds)
+
+
+def _quickest(work: Callable[[], int], collector: Any) -> int:
+    """ns of the quickest slice in which no ring was full."""
+    took, full = [], _counts(collector)[2] if collector else 0
+    for _ in range(SLICES):
+        ns, before = work(), full
+        full = _counts(collector)[2] if collector else 0
+        if full == before:
+            took.append(ns)
+    expect(len(took) >= SLICES // 2, f"the ring was full in {SLICES - len(took)} of {SLICES} slices")
+    return min(took)
+
+
 def _time(variant: Variant, yard: Yard, root: Path, path: bytes, cpu: int) -> float:
     """ns per call. What it sends is checked: a program that is not there costs nothing. The collector's threads run on the other CPU."""
     from tapio_fast._core import _yard as core
 
     calls = CALLS[variant.work]
     n = calls * SLICES
-    yard.reset()
-    before = yard.produced()
-    with variant.attach(yard, root) as attached:
-        with on_cpus({cpu}):
-            took = min(core.work(variant.work, calls, path) for _ in range(SLICES))
+    sends = "reject" not in variant.name
+    with variant.attach(yard, root) as attached, on_cpus({cpu}):
+        if attached is not None or "least" in variant.name:
+            for _ in range(RING_BYTES // LEAST_BYTES // calls + 1 if sends else 1):
+                core.work(variant.work, calls, path)
+                yard.reset()
+        before, counts = yard.produced(), _counts(attached) if attached else (0, 0, 0)
+        took = _quickest(lambda: core.work(variant.work, calls, path), attached)
         if attached is not None:
-            kinds = attached.stats().by_kind.values()
-            seen, sent = sum(k["seen"] for k in kinds), sum(k["submitted"] + k["k_ring_full"] for k in kinds)
-            expect("reject" in variant.name or sent >= n, f"{variant.name}: {sent} records of {n} calls")
-            expect("reject" not in variant.name or "own" in variant.name or seen >= n > sent, f"{variant.name}: {seen} seen, {sent} sent")
+            seen, sent, full = (a - b for a, b in zip(_counts(attached), counts, strict=True))
+            expect(not sends or sent + full >= n, f"{variant.name}: {sent} records of {n} calls")
+            expect(sends or "own" in variant.name or seen >= n > sent, f"{variant.name}: {seen} seen, {sent} sent")
     if "least" in variant.name:
-        expect(yard.produced() - before >= 128 * n, f"{variant.name} sent {(yard.produced() - before) // 128} records of {n} calls")
+        expect(yard.produced() - before >= LEAST_BYTES * n, f"{variant.name} sent {(yard.produced() - before) // LEAST_BYTES} records of {n} calls")
     return took / calls
 
 

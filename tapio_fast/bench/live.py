@@ -24,10 +24,12 @@ def through_collector(seconds: float) -> tuple[float, float, dict[str, int]]:
     from tapio_fast.sources import SyntheticSource
 
     cpu, others = two_cpus()
-    source = SyntheticSource(kinds=(KIND,), cpus=(cpu,), stop_on_full=True)
+    source = SyntheticSource(kinds=(KIND,), cpus=(cpu,), stop_on_full=True, hold=True)
     collector = Collector(config(RING_MIB), source=source)
     rows, last, gaps = 0, 0, 0
     with on_cpus(others), collector:
+        collector.fileno()      # the consumer exists from here on: what is routed before it would not reach it
+        source.go()
         began = time.perf_counter()
         for batch in collector.batches(duration=seconds):
             seq = batch["cpu"]["seq"]
@@ -44,7 +46,8 @@ def through_collector(seconds: float) -> tuple[float, float, dict[str, int]]:
                 last, rows = int(seq[-1]), rows + len(seq)
         stats = collector.stats()
     total = sum(source.sent.values())
-    expect(rows == total == stats.ledger["submitted"], f"{total} records were sent, {rows} arrived, {stats.ledger['submitted']} are in the ledger")
+    expect(rows == total == stats.ledger["submitted"],
+           f"{total} records were sent, {rows} arrived, {stats.ledger['submitted']} are in the ledger")
     expect(0 <= stats.ledger["k_ring_full"] - gaps <= 1, f"{gaps} gaps in seq, {stats.ledger['k_ring_full']} refused reserves")
     expect(not stats.differences(), f"the ledger does not add up: {stats.differences()}")
     return sent / took, stats.cpu_percent * stats.seconds * 1e7 / total, stats.ledger

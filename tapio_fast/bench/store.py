@@ -35,7 +35,8 @@ def check(folder: str) -> tuple[int, int, int, int]:
     rows = np.concatenate([b[DOMAIN].view("V120") for b in RawStore(path).scan() if DOMAIN in b])
     expect(rows.tobytes() == expected_bytes(), "the store holds other rows than the ring")
     on_disk = sum(f.stat().st_size for f in Path(path).iterdir())
-    expect(said[0] == memory_ring().records and 0 < said[3] <= on_disk, f"the writer's numbers {said} do not fit the {on_disk} bytes on disk")
+    expect(said[0] == memory_ring().records and 0 < said[3] <= on_disk,
+           f"the writer's numbers {said} do not fit the {on_disk} bytes on disk")
     return said
 
 
@@ -56,7 +57,8 @@ def store(effort: Effort) -> list[Row]:
         writer.close()
     out = [samples[name].row(name, records=records, record_bytes=ROW_BYTES) for name in names]
     out[0].ratio_to, out[0].ratio = names[1], ratio(samples[names[0]], samples[names[1]])
-    out[0].note = f"{1e3 / out[0].value if out[0].value else 0:.1f} M records/s, {size / records:.1f} bytes a record on disk ({raw / size:.1f} x)"
+    rate = 1e3 / out[0].value if out[0].value else 0
+    out[0].note = f"{rate:.1f} M records/s, {size / records:.1f} bytes a record on disk ({raw / size:.1f} x)"
     out[1].note = f"{n_blocks} blocks of {rows_per_block} rows, delta and byte planes done before"
     out[0].judge("<= 1.5", out[0].ratio)
     return out

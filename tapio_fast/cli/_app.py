@@ -55,10 +55,10 @@ def _run(verb: Callable[..., int], *args: Any) -> None:
 
 
 @app.command()
-def doctor(json: Json = False) -> None:
-    """Say what this machine can do, why not, and the exact next step."""
+def doctor(preset: Preset = None, config: ConfigFile = None, programs: Programs = None, json: Json = False) -> None:
+    """Say what this machine can do, why not, and the exact next step; and what the enabled programs cost."""
     from tapio_fast.cli._machine import doctor as run
-    _run(run, json)
+    _run(run, json, preset, config, programs)
 
 
 @app.command()
@@ -133,10 +133,10 @@ def list_fields(domain: Annotated[str | None, typer.Argument(metavar="[DOMAIN]")
 
 
 @list_app.command("programs")
-def list_programs(json: Json = False) -> None:
-    """List the BPF programs, with this kernel's verdict where the rights allow asking."""
+def list_programs(preset: Preset = None, config: ConfigFile = None, programs: Programs = None, json: Json = False) -> None:
+    """List all BPF programs: this kernel's verdict, cost, needs; * is enabled. Takes rights."""
     from tapio_fast.cli._machine import list_programs as run
-    _run(run, json)
+    _run(run, json, preset, config, programs)
 
 
 @app.command()

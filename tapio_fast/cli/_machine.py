@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json as _json
+import re
 import sys
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as _installed
+from pathlib import Path
 from typing import Any
 
 import typer
 
 from tapio_fast._escape import escape
 from tapio_fast.cli._exit import DENIED, OK, UNSUPPORTED
+from tapio_fast.cli._settings import Options, configure, near
 from tapio_fast.platform import PlatformReport, ProgramVerdict, probe
+
+_LONG = 48      # characters: a longer reason is told once, below the table
 
 
 def package_version() -> str:
@@ -34,9 +39,14 @@ def version(json: bool) -> int:
     return OK
 
 
-def doctor(json: bool) -> int:
+def _asked(preset: str | None, file: Path | None, domains: str | None) -> PlatformReport:
+    """Probe with the configuration that a collecting verb would use; its programs are the enabled ones."""
+    return probe(configure(Options(preset=preset, config=file, programs=domains)))
+
+
+def doctor(json: bool, preset: str | None = None, file: Path | None = None, domains: str | None = None) -> int:
     """Print the report on this machine; return 0, 69 or 77."""
-    report = probe()
+    report = _asked(preset, file, domains)
     if json:
         print(_json.dumps(report.to_dict()))
     else:
@@ -56,7 +66,7 @@ def _doctor_lines(report: PlatformReport) -> list[str]:
             ("lockdown", report.lockdown or "not reported by this kernel")]
     lines = [f"tapio-fast {package_version()}", *(f"  {name:<24}{escape(value)}" for name, value in rows)]
     if report.programs:
-        lines += ["", *_program_lines(report.programs), "", *_need_lines(report)]
+        lines += ["", *_enabled_lines(report), "", *_need_lines(report)]
     if report.can_collect:
         return [*lines, "", "live collection works"]
     return [*lines, "", f"live collection does not work: {escape(report.reason)}", f"next step: {escape(report.next_step)}"]
@@ -66,20 +76,51 @@ def _yes(held: bool) -> str:
     return "yes" if held else "no"
 
 
+def _enabled_lines(report: PlatformReport) -> list[str]:
+    """What the configuration loads, with its cost; the rest in a line for each domain."""
+    shown = tuple(p for p in report.programs if p.enabled and not (p.more and p.verdict != "ok"))
+    lines = ["enabled programs, and what they cost:", *_program_lines(shown)] if shown else ["no program is enabled"]
+    others: dict[str, list[int]] = {}
+    for program in report.programs:
+        if program.verdict == "ok" and not program.enabled:
+            others.setdefault((program.kinds or (program.object,))[0].partition(".")[0], []).append(program.insns)
+    if others:
+        lines += ["", "not enabled:", *(f"  {name:<10}{len(insns):>3} program{'s' if len(insns) > 1 else ''} of {_span(insns)} instructions"
+                                        for name, insns in others.items())]
+    less = [p for p in report.programs if p.more and p.verdict in ("refused", "missing")]
+    if less:
+        hooks = ", ".join(sorted({p.hook.partition("/")[0] for p in less}))
+        lines += ["", f"{len(less)} programs that would only tell more of the same events are refused or missing here ({hooks})"]
+    return [*lines, "`tapio-fast list programs` has all; --preset, --config or --programs show the cost of others"]
+
+
+def _span(numbers: list[int]) -> str:
+    return " to ".join(map(str, dict.fromkeys((min(numbers), max(numbers)))))
+
+
 def _program_lines(programs: tuple[ProgramVerdict, ...]) -> list[str]:
-    """One line a program: verdict, "*" where the default configuration loads it, and what it costs or why it does not run."""
+    """One line a program: verdict, "*" where the configuration loads it, and what it costs or why it does not run."""
     name_width = max(len(program.name) for program in programs)
     hook_width = max(len(program.hook) for program in programs)
-    return [f"  {program.verdict:<8}{'*' if program.default else ' '} {program.name:<{name_width}}  {program.hook:<{hook_width}}  "
-            f"{f'{program.insns} instructions, {program.cost}' if program.insns else escape(program.reason)}".rstrip()
-            for program in programs]
+    notes: dict[str, int] = {}
+
+    def last(program: ProgramVerdict) -> str:
+        if program.insns:
+            return f"{program.insns} instructions, {program.cost}"
+        reason = re.sub(r"\btf_\w+", "it", program.reason)
+        return escape(reason) if len(reason) <= _LONG else f"[{notes.setdefault(reason, len(notes) + 1)}]"
+
+    lines = [f"  {program.verdict:<8}{'*' if program.enabled else ' '} {program.name:<{name_width}}  {program.hook:<{hook_width}}  "
+             f"{last(program)}".rstrip() for program in programs]
+    return lines + [f"  [{number}] {escape(reason)}" for reason, number in notes.items()]
 
 
 def _need_lines(report: PlatformReport) -> list[str]:
-    """Tell the capabilities: first those of the default configuration, then what each further one is for."""
-    default = {name for program in report.programs if program.default and program.verdict == "ok" for name in program.needs}
-    lines = [f"the default configuration (*) needs {', '.join(sorted(default))}"] if default else []
-    return lines + [f"{name} is needed for {', '.join(programs)}" for name, programs in report.needs.items() if name not in default] + [
+    """Tell the capabilities: those that the enabled programs need, then what each further one is for."""
+    needed = report.enabled_needs
+    lacks = [name for name in needed if not report.capabilities.get(name, True)]
+    lines = [f"the enabled programs (*) need {', '.join(needed)}" + (f"; this process lacks {', '.join(lacks)}" if lacks else "")] if needed else []
+    return lines + [f"{name} is needed for {', '.join(programs)}" for name, programs in report.needs.items() if name not in needed] + [
         "measuring the programs' run time (debug.profile_enabled) needs CAP_SYS_ADMIN"]
 
 
@@ -97,18 +138,23 @@ def _print(rows: list[dict[str, Any]], json: bool) -> int:
 
 
 def list_events(json: bool) -> int:
-    """Print every kind that can be collected, with its lane and severity."""
+    """Print every kind that can be collected: when it is, its lane and severity, and what it says."""
     from tapio_fast import schema
+    from tapio_fast._about import ABOUT
+    from tapio_fast.enabled import collected_when
     from tapio_fast.types import Severity
-    return _print([{"event": kind.name, "type": kind.type, "subtype": kind.subtype, "lane": kind.lane,
-                    "severity": Severity(kind.severity).text} for kind in schema.KINDS], json)
+    rows = [{"event": kind.name, "type": kind.type, "subtype": kind.subtype, "collected": collected_when(kind.name), "lane": kind.lane,
+             "severity": Severity(kind.severity).text, "about": ABOUT[kind.name]}
+            for kind in sorted(schema.KINDS, key=lambda kind: (kind.domain == schema.META, kind.domain, kind.subtype))]
+    shown = ("event", "collected", "severity", "about")
+    return _print(rows if json else [{name: row[name] for name in shown} for row in rows], json)
 
 
 def list_fields(domain: str | None, json: bool) -> int:
     """Print the fields of each domain: those of every record once, then a domain's own."""
     from tapio_fast import schema
     if domain is not None and domain not in schema.DTYPES:
-        raise typer.BadParameter(f"no domain {domain!r}; there are {', '.join(sorted(schema.DTYPES))}")
+        raise typer.BadParameter(f"no domain {domain!r}; {near(domain, schema.DTYPES)}there are {', '.join(sorted(schema.DTYPES))}")
     rows = []
     for name in [domain] if domain else schema.DTYPES:
         for field, (dtype, offset, *_) in (schema.DTYPES[name].fields or {}).items():
@@ -124,9 +170,9 @@ def _type(dtype: Any) -> str:
     return f"{dtype.base.str.lstrip('<|=')}[{dtype.shape[0]}]" if dtype.shape else str(dtype.str.lstrip("<|="))
 
 
-def list_programs(json: bool) -> int:
+def list_programs(json: bool, preset: str | None = None, file: Path | None = None, domains: str | None = None) -> int:
     """Print the BPF programs with this kernel's verdict; without rights, why there is none."""
-    report = probe()
+    report = _asked(preset, file, domains)
     if json:
         print("\n".join(_json.dumps(program) for program in report.to_dict()["programs"]))
     elif report.programs:

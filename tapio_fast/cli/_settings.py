@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,12 @@ from tapio_fast.config import Config, LoadedConfig, load, not_active
 from tapio_fast.errors import ConfigError
 
 DOMAINS = tuple(spec.name for spec in dataclasses.fields(Config.default().programs))
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """Return "did you mean x? " where a known word is close to one that is not, else nothing."""
+    found = difflib.get_close_matches(word, list(known), 1)
+    return f"did you mean {found[0]}? " if found else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -64,8 +72,8 @@ class Options:
         wanted = [name.strip() for name in self.programs.split(",") if name.strip()]
         unknown = [name for name in wanted if name not in DOMAINS]
         if unknown or not wanted:
-            raise typer.BadParameter(f"--programs {self.programs}: {unknown[0] if unknown else 'nothing'} is not a domain; "
-                                     f"there are {', '.join(DOMAINS)}")
+            wrong = unknown[0] if unknown else "nothing"
+            raise typer.BadParameter(f"--programs {self.programs}: {wrong} is not a domain; {near(wrong, DOMAINS)}there are {', '.join(DOMAINS)}")
         return wanted
 
 
@@ -103,10 +111,23 @@ def show(preset: str | None, file: Path | None, origin: bool) -> int:
     return OK
 
 
+def _check_names(config: Config) -> None:
+    """Look system calls up as a collector would when it starts; an installation without the engine has no table to look in."""
+    try:
+        from tapio_fast import syscalls
+        _, elsewhere = syscalls.numbers_of(config.programs.process.monitor_syscalls)
+    except ImportError:
+        return
+    if elsewhere:
+        say(f"warning: {syscalls.KEY}: this machine ({os.uname().machine}) has no system call {', '.join(elsewhere)}")
+
+
 def check(file: Path) -> int:
     """Check one file on its own, as `--config FILE` would read it."""
     if not os.path.exists(file):
         raise ConfigError(f"cannot read configuration file {str(file)!r}: it does not exist; check the path")
-    warn_not_active(Config.from_file(file))
+    config = Config.from_file(file)
+    _check_names(config)
+    warn_not_active(config)
     print(f"{file}: ok")
     return OK

@@ -19,6 +19,8 @@ from tapio_fast.cli._ledger import ledger_text
 from tapio_fast.cli._output import Printer
 from tapio_fast.cli._record import follow_filter, tell_advice
 from tapio_fast.cli._settings import Options, configure
+from tapio_fast.config import Config
+from tapio_fast.enabled import enabled_kinds
 from tapio_fast.errors import FilterError
 from tapio_fast.store import parse_time
 
@@ -35,8 +37,7 @@ def tail(options: Options) -> int:
         interrupt = stack.enter_context(_follow.Interrupt(command))
         collector = Collector(config, filter=follow_filter(options, command))
         with collector:
-            domains = ", ".join(name for name in ("process", "network") if getattr(config.programs, name).enabled) or "nothing"
-            say(f"collecting {domains}; waiting for events (Ctrl-C ends)")
+            say(f"collecting {domains_of(config)}; waiting for events (Ctrl-C ends)")
             with contextlib.suppress(BrokenPipeError):
                 for batch in _live(collector, options, command, interrupt):
                     _print(batch, printer)
@@ -46,6 +47,12 @@ def tail(options: Options) -> int:
     print(text, file=sys.stderr, flush=True)
     tell_advice(collector)
     return status or (OK if right else FAILED)
+
+
+def domains_of(config: Config) -> str:
+    """Return the domains that a configuration collects, in the order of their kinds, for people."""
+    wanted = enabled_kinds(config)
+    return ", ".join(dict.fromkeys(kind.domain for kind in schema.KINDS if kind.name in wanted)) or "nothing"
 
 
 def _print(batch: RecordBatch, printer: Printer) -> None:

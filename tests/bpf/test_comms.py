@@ -39,7 +39,7 @@ def test_kernel_agrees_with_fnmatch(tier_size: Callable[[Any, Any], Any], seed: 
     with live.Helper("processes.py") as helper:
         with live.watching(helper, config=config(patterns, events=["rename"])) as collector:
             helper.call("rename_through", names=[name.decode("latin-1") for name in names])
-            rows = live.everything(collector).sorted()["process"]
+            rows = live.everything(collector)["process"]
             stats = live.adds_up(collector)
     kept = [name for name in names if name not in set(refused)]
     wanted = [bytes(name).rstrip(b"\0") for name in kept]
@@ -63,8 +63,8 @@ def test_excluded_processes_are_left_out_of_every_process_kind_and_of_no_other(t
             batch = live.everything(collector)
             stats = live.adds_up(collector)
     pids = {kind: live.of_kind(batch, f"process.{kind}")[0]["pid"].tolist() for kind in ("fork", "exec", "exit")}
-    assert pids == {"fork": [out["pid"], kept["pid"]], "exec": [kept["pid"]], "exit": [kept["pid"]]}     # a fork still has its parent's name
-    assert stats.by_kind["process.exec"]["k_filtered"] == 1
+    assert pids == {"fork": [out["pid"], kept["pid"]], "exec": [kept["pid"]], "exit": [kept["pid"]]}    # a fork still has its parent's name
+    assert stats.by_kind["process.exec"]["k_filtered"] >= 1     # others' programs are refused as well
 
 
 def test_network_is_not_asked_for_names() -> None:
@@ -73,7 +73,7 @@ def test_network_is_not_asked_for_names() -> None:
         with live.watching(helper, config=chosen, netns=helper.facts["netns"]) as collector:
             helper.call("talk", host="127.0.0.1", how="client", sends=1000, answers=0)
             found = live.read_until(collector, lambda _: collector.stats().by_kind.get("network.close", {}).get("consumed", 0) >= 2)
-            batch = tapio.RecordBatch.concat([*found, *live.drain(collector)])
+            batch = live.together([*found, *live.drain(collector)])
             live.adds_up(collector)
     assert len(batch["network"]) >= 4 and len(batch["process"]) == 0
 

@@ -1,7 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Every key of [programs.process], switched on and off: what then is recorded, and that what is off attaches nothing."""
+"""Every key of [programs.process], switched on and off: what then is recorded, and that what is off attaches nothing.
+
+And the table of which test proves which key of [programs]; those of the other sections are in test_config_domains.py.
+"""
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +18,12 @@ from tapio_fast import schema, syscalls
 
 pytestmark = [pytest.mark.root, pytest.mark.live]
 
-HOOKS = {"exec": "tf_process_exec", "exit": "tf_process_exit", "fork": "tf_process_fork", "signal": "tf_process_signal", "rename": "tf_process_rename",
+HOOKS = {"exec": "tf_process_exec", "exit": "tf_process_exit", "fork": "tf_process_fork", "signal": "tf_process_signal",
+         "rename": "tf_process_rename",
          "setuid": "tf_process_setuid", "setgid": "tf_process_setgid", "capset": "tf_process_capset"}
 OLD = {"tf_process_exit": "tf_process_exit_old"}     # another kernel's variant
-KEYS = {"enabled", "events", "track_exec", "track_fork_exit", "monitor_syscalls", "syscall_durations", "track_usage", "usage_interval", "exclude_comms",
+KEYS = {"enabled", "events", "track_exec", "track_fork_exit", "monitor_syscalls", "syscall_durations", "track_usage", "usage_interval",
+        "exclude_comms",
         "args_max_bytes", "sampling_rate"}
 
 
@@ -46,11 +52,49 @@ def kinds_of(config: tapio.Config, triggers: Path) -> tuple[set[str], tapio.Reco
     return seen, batch
 
 
-def test_every_key_is_here_and_does_something() -> None:
-    import dataclasses
+# key of [programs] -> tests that switch it and look at what is recorded, or attached
+DOMAINS = "bpf/test_config_domains.py::"
+HERE = "bpf/test_config_keys.py::"
+OF_NETWORK, OF_FILE, OF_MEMORY = (DOMAINS + f"test_keys_of_{section}" for section in ("network", "file", "memory"))
+CONTENT = DOMAINS + "test_content_is_kept_when_asked_for_and_bounded"
+PLANNED = "test_config.py::test_not_active_lists_what_is_asked_in_vain"
+PROOFS = {
+    **dict.fromkeys(("network.track_connections", "network.monitor_dns", "network.protocols", "network.aggregate"), OF_NETWORK),
+    **dict.fromkeys(("network.capture_packets", "network.snaplen", "memory.track_allocations"), PLANNED),
+    "network.sampling_rate": "bpf/test_sampling.py::test_share_of_a_section",
+    **{f"process.{key}": HERE + f"test_{key}" for key in ("args_max_bytes", "monitor_syscalls", "track_usage", "exclude_comms")},
+    "process.track_exec": HERE + "test_track_keys", "process.track_fork_exit": HERE + "test_track_keys",
+    "process.syscall_durations": "bpf/test_syscall.py::test_durations_only_where_asked",
+    "process.usage_interval": "bpf/test_usage.py::test_every_process_is_looked_at_in_each_look_and_filters_judge_it",
+    "process.sampling_rate": "bpf/test_sampling.py::test_share_of_real_processes",
+    **dict.fromkeys(("file.monitor_paths", "file.exclude_paths"), "bpf/test_paths.py::test_the_nearest_configured_directory_decides"),
+    **dict.fromkeys(("file.capture_content", "file.content_max_bytes", "file.aggregate"), CONTENT),
+    "file.sampling_rate": DOMAINS + "test_share_of_file_records",
+    **dict.fromkeys(("memory.track_oom", "memory.monitor_mmap", "memory.track_page_faults"), OF_MEMORY),
+    "memory.threshold_mb": DOMAINS + "test_threshold_mb",
+    **dict.fromkeys(("memory.pressure_ms", "memory.pressure_path"), "bpf/test_memory_events.py::test_pressure"),
+    "memory.pressure_window_ms": "bpf/test_memory_events.py::test_pressure_threshold_that_the_kernel_refuses_is_explained",
+    "security.sensitive_paths": "bpf/test_security.py::test_sensitive_files",
+}
+OF_ALL = {"enabled": DOMAINS + "test_a_domain_that_is_off_takes_its_keys_along", "events": DOMAINS + "test_each_event_alone"}
 
+
+def test_every_key_of_every_section_has_its_test() -> None:
+    keys = {f"{section.name}.{key.name}" for section in dataclasses.fields(tapio.Config().programs)
+            for key in dataclasses.fields(getattr(tapio.Config().programs, section.name))}
+    proofs = {**{key: OF_ALL[key.partition(".")[2]] for key in keys if key.partition(".")[2] in OF_ALL}, **PROOFS}
+    assert set(proofs) == keys
+    assert {key for key, proof in proofs.items() if proof == PLANNED} == {key.removeprefix("programs.") for key in config_module._PLANNED}
+    for key, proof in proofs.items():
+        file, _, test = proof.partition("::")
+        text = (Path(__file__).parents[1] / file).read_text()
+        assert f"\ndef {test}(" in text and (key.partition(".")[2] in text or proof in OF_ALL.values()), (key, proof)
+
+
+def test_every_key_is_here_and_does_something() -> None:
     assert {spec.name for spec in dataclasses.fields(tapio.Config().programs.process)} == KEYS
-    asks = only_process(events=["exec", "setuid"], track_exec=False, track_fork_exit=False, monitor_syscalls=["openat"], syscall_durations=True,
+    asks = only_process(events=["exec", "setuid"], track_exec=False, track_fork_exit=False, monitor_syscalls=["openat"],
+                        syscall_durations=True,
                         track_usage=True, usage_interval=5.0, exclude_comms=["x*"], args_max_bytes=16, sampling_rate=0.5)
     assert [key for key in config_module.not_active(asks) if key.startswith("programs.process.")] == []
 

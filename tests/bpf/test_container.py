@@ -57,6 +57,10 @@ def check_subject(row: Any, who: dict[str, Any], helper: live.Helper) -> None:
     assert (row["pid"], row["uid"], row["gid"], row["cgroup_id"]) == (who["pid"], 0, 0, cgroup)
     assert int(row["flags"]) == (CGROUP_V1 if v1 else 0)
     assert (row["weight"], row["errno"], row["inode"]) == (1.0, 0, 0)
+    parent = os.getpid() if who["pid"] == helper.pid else helper.pid
+    assert (row["tid"], row["ppid"], row["comm"]) == (who["pid"], parent, helper.facts["comm"].encode()[:15])
+    if who["pid"] == helper.pid:
+        assert row["start_ns"] // (1_000_000_000 // os.sysconf("SC_CLK_TCK")) == helper.facts["ticks"]
 
 
 def check_spaces(row: Any, spaces: dict[str, int], *, children: bool = False) -> None:

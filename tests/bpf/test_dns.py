@@ -72,7 +72,8 @@ def check(row: Any, text: bytes, message: bytes, fact: dict[str, Any], host: str
     length = ("bytes_received", "bytes_sent") if answer else ("bytes_sent", "bytes_received")
     fields = {"dns_type": expected.type, "dns_rcode": expected.rcode if answer else 0, "protocol": 17, "direction": EGRESS,
               "family": 10 if ":" in host else 2, "dest_port": 53, "source_port": asker["sock"][1], "netns": netns, "errno": 0,
-              length[0]: len(message), length[1]: 0, "state": 0, "old_state": 0, "reason": 0, "weight": 1.0}
+              length[0]: len(message), length[1]: 0, "state": 0, "old_state": 0, "reason": 0, "weight": 1.0,
+              "srtt_us": 0, "retransmits": 0}
     assert {name: row[name] for name in fields} == fields
     assert bytes(row["source_ip"]) == bytes(row["dest_ip"]) == packed(host)
     assert row["cookie"] != 0 and row["name"]["full_len"] == expected.full_len

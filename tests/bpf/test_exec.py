@@ -31,19 +31,33 @@ def test_argv_of_every_shape(triggers: Path) -> None:
         ["a"], [""], ["", "", ""], ["a", "", "b", ""], ["\xff\xfe\x80", "\n\t\x01"], ["a" * CAP], ["a" * (CAP + 1)], ["a" * (CAP - 1), ""],
         ["a" * (CAP - 1), "b"], ["a" * (CAP - 2), "b"], ["é" * 3000, "z"], long,
     ]
+    for _ in range(5):
+        shapes = check_shapes(triggers, shapes)
+        if not shapes:
+            return
+    pytest.fail(f"partial five times: {[len(argv) for argv in shapes]}")
+
+
+def check_shapes(triggers: Path, shapes: list[list[str]]) -> list[list[str]]:
+    """Run these; return those whose record says that a page of the arguments could not be read: the kernel may just be moving it, which
+    a test cannot forbid, and does not do so every time."""
     with live.Helper("processes.py") as helper, live.watching(helper) as collector:
         plans = [{"exe": str(triggers / "t_signal"), "argv": argv} for argv in shapes]      # ends at once, whatever it is given
         facts = helper.call("children", plans=plans)
-        found = execs(live.everything(collector).sorted())
+        found = execs(live.everything(collector))
     assert len(found) == len(shapes)
+    again = []
     for fact, argv in zip(facts, shapes, strict=True):
         row, texts = found[fact["pid"]]
+        if row["flags"] & PARTIAL:
+            again.append(argv)
+            continue
         true = b"\0".join(a.encode("latin-1") for a in argv)
         assert texts["args"] == true[:CAP]
         assert row["args"]["full_len"] == len(true)
         assert row["args"]["len"] == min(len(true), CAP)
         assert int(row["flags"]) & ~CGROUP_V1 == (TRUNCATED if len(true) > CAP else 0)
-    assert found[facts[-1]["pid"]][0]["args"]["full_len"] == 15 * 120_001 - 1
+    return again
 
 
 def test_script_is_its_interpreter_with_the_arguments_the_kernel_made(triggers: Path, tmp_path: Path) -> None:
@@ -52,7 +66,7 @@ def test_script_is_its_interpreter_with_the_arguments_the_kernel_made(triggers: 
     script.chmod(0o755)
     with live.Helper("processes.py") as helper, live.watching(helper) as collector:
         fact = helper.call("child", exe=str(script), argv=["shown", "5"])
-        row, texts = execs(live.everything(collector).sorted())[fact["pid"]]
+        row, texts = execs(live.everything(collector))[fact["pid"]]
     assert texts["exe"] == os.fsencode(triggers / "t_life")
     assert texts["args"].split(b"\0") == [os.fsencode(triggers / "t_life"), b"exit", os.fsencode(script), b"5"]
     assert row["comm"] == b"script"
@@ -80,7 +94,7 @@ def test_paths_as_proc_shows_them(triggers: Path) -> None:
     ]
     with live.Helper("processes.py") as helper, live.watching(helper) as collector:
         facts = [helper.call("held_child", argv=["held"], **plan) for plan in plans]
-        found = execs(live.everything(collector).sorted())
+        found = execs(live.everything(collector))
     for fact in facts:
         row, texts = found[fact["pid"]]
         assert texts["exe"] == fact["exe"].encode("latin-1")
@@ -99,7 +113,7 @@ def test_path_deeper_than_the_walk_keeps_its_end_and_says_so(triggers: Path) -> 
     shutil.copy(triggers / "t_life", deep)
     with live.Helper("processes.py") as helper, live.watching(helper) as collector:
         fact = helper.call("child", exe=str(deep / "t_life"), argv=["a", "exit", "0"], cwd=str(deep))
-        row, texts = execs(live.everything(collector).sorted())[fact["pid"]]
+        row, texts = execs(live.everything(collector))[fact["pid"]]
     for field, whole in (("exe", os.fsencode(deep / "t_life")), ("cwd", os.fsencode(deep))):
         assert whole.endswith(texts[field])
         assert texts[field].count(b"/") >= 32
@@ -111,7 +125,7 @@ def test_path_deeper_than_the_walk_keeps_its_end_and_says_so(triggers: Path) -> 
 def test_life_time_lies_between_what_we_waited(triggers: Path) -> None:
     with live.Helper("processes.py") as helper, live.watching(helper) as collector:
         fact = helper.call("held_child", exe=str(triggers / "t_life"), argv=["a"], hold=0.12)
-        rows, _ = live.of_kind(live.everything(collector).sorted(), "process.exit")
+        rows, _ = live.of_kind(live.everything(collector), "process.exit")
     row = rows[rows["pid"] == fact["pid"]][0]
     assert 120_000_000 <= row["duration_ns"] <= fact["after"] - fact["before"]
 
@@ -119,7 +133,7 @@ def test_life_time_lies_between_what_we_waited(triggers: Path) -> None:
 def test_exec_from_a_second_thread_keeps_the_process(triggers: Path) -> None:
     with live.Helper("processes.py") as helper, live.watching(helper) as collector:
         fact = helper.call("child_output", exe=str(triggers / "t_threads"), argv=["a", "exec", str(triggers / "t_life"), "exit", "3"])
-        batch = live.everything(collector).sorted()
+        batch = live.everything(collector)
     rows, places = live.of_kind(batch, "process.exec")
     exes = batch.strings("process", "exe")
     assert [exes[int(p)] for p in places] == [os.fsencode(triggers / "t_threads"), os.fsencode(triggers / "t_life")]
@@ -137,7 +151,7 @@ def test_threads_are_not_processes(triggers: Path) -> None:
     with live.Helper("processes.py") as helper, live.watching(helper) as collector:
         many = helper.call("child", exe=str(triggers / "t_threads"), argv=["a", "many", "50"])
         leader = helper.call("child_output", exe=str(triggers / "t_threads"), argv=["a", "leader"])
-        batch = live.everything(collector).sorted()
+        batch = live.everything(collector)
     pids = sorted((many["pid"], leader["pid"]))
     for kind in ("fork", "exec", "exit"):
         rows, _ = live.of_kind(batch, f"process.{kind}")

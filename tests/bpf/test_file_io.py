@@ -91,12 +91,27 @@ def test_sequential_and_random(helper: live.Helper, file: Path) -> None:
         assert (row["sequential"], row["offset"]) == ((10, 0) if reads else (0, 70_000))
         assert (row["inode"], row["device"], row["mode"], row["fd"]) == (stat.st_ino, device, stat.st_mode, facts[0]["ret"])
         assert (row["file_flags"] & 3, row["errno"], row["pid"]) == (2, 0, helper.pid)
+        whole = {**{name: helper.facts[name] for name in ("ppid", "uid", "gid")}, "tid": helper.pid, "weight": 1.0, "type": 3,
+                 "cgroup_id": live.cgroup_of()[0], "comm": helper.facts["comm"].encode(), "new_uid": support.NONE, "new_gid": support.NONE}
+        assert {name: row[name] for name in whole} == whole and row["new_path"]["full_len"] == 0
+        assert row["start_ns"] // (1_000_000_000 // support.HZ) == helper.facts["ticks"]
         assert path[i] == os.fsencode(file)
         assert not row["flags"] & (CLAIMED | TRUNCATED | PARTIAL)
         assert facts[-1]["before"] <= row["ts_ns"] <= facts[-1]["after"]
     for kind, n in (("file.read", 11), ("file.write", 6)):
         cells = stats.by_kind[kind]
         assert (cells["seen"] - cells["k_filtered"], cells["k_aggregated"], cells["submitted"]) == (n + 1, n, 1)
+
+
+def test_the_histogram_of_one_operation_has_it_where_its_time_belongs(helper: live.Helper, file: Path) -> None:
+    """A row of one operation tells its exact time: so the bucket is known."""
+    plan = [step for size in (1, 10, 1000, SIZE) for step in (opening(file), op("read", ["room", size], size), op("close"))]
+    _, batch, _ = collect(helper, plan)
+    assert batch["file"]["count"].tolist() == [1] * 4
+    for row, data in zip(batch["file"], batch.strings("file", "data"), strict=True):
+        buckets = np.frombuffer(data, "<u4").tolist()
+        place = next((i for i in range(23) if row["duration_ns"] < 2 ** (i + 8)), 23)
+        assert buckets == [int(i == place) for i in range(24)]
 
 
 def test_every_call_that_moves_bytes(helper: live.Helper, file: Path, tmp_path: Path) -> None:
@@ -140,7 +155,8 @@ def test_fork_shares_and_an_end_sends(helper: live.Helper, file: Path) -> None:
     """The child's operations through a descriptor that it inherited are the child's; its end sends them. The parent's stay the parent's."""
     with live.watching(helper, config=support.config(events=["read", "write"])) as collector:
         helper.call("calls", plan=[opening(file), op("read", ["room", 100], 100)])
-        done = helper.call("forked", plan=[op("read", ["room", 50], 50), op("read", ["room", 25], 25), op("pwrite64", ["bytes", "x"], 1, 9)])
+        done = helper.call("forked", plan=[op("read", ["room", 50], 50), op("read", ["room", 25], 25), op("pwrite64", ["bytes", "x"], 1,
+                                                                                                          9)])
         helper.call("calls", plan=[op("read", ["room", 10], 10), op("close")])
         batch = live.everything(collector)
         live.adds_up(collector)
@@ -154,13 +170,15 @@ def test_exec_sends_what_it_closes(helper: live.Helper, file: Path, triggers: Pa
     """Close-on-exec ends an entry at exec, any other goes on to the process's end."""
     kept = tmp_path / "kept"
     shutil.copy(file, kept)
-    plan = [opening(file, "c", 0o2000000), opening(kept, "k", 0), op("read", ["room", 5], 5, label="c"), op("read", ["room", 6], 6, label="k")]
+    plan = [opening(file, "c", 0o2000000), opening(kept, "k", 0), op("read", ["room", 5], 5, label="c"), op("read", ["room", 6], 6,
+                                                                                                            label="k")]
     with live.watching(helper, config=support.config(events=["read"])) as collector:
         done = helper.call("executed", plan=plan, exe=str(triggers / "t_life"))
         batch = live.everything(collector)
         live.adds_up(collector)
     rows, path = batch["file"], batch.strings("file", "path")
-    mine = {path[i]: rows[i] for i in range(len(rows)) if rows["pid"][i] == done["pid"] and path[i] in (os.fsencode(file), os.fsencode(kept))}
+    mine = {path[i]: rows[i] for i in range(len(rows)) if rows["pid"][i] == done["pid"] and path[i] in (os.fsencode(file),
+                                                                                                        os.fsencode(kept))}
     assert {p: int(r["size"]) for p, r in mine.items()} == {os.fsencode(file): 5, os.fsencode(kept): 6}
     assert mine[os.fsencode(file)]["comm"] == b"t_life"     # the exec is over when it is sent
     assert mine[os.fsencode(file)]["ts_ns"] < mine[os.fsencode(kept)]["ts_ns"]
@@ -239,7 +257,8 @@ def test_a_very_high_descriptor_is_not_added_up(helper: live.Helper, file: Path)
     high = 16_384
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.prlimit(helper.pid, resource.RLIMIT_NOFILE, (high + 1, max(high + 1, before[1])))
-    plan = [opening(file), {"do": ["dup3", ["fd", "f"], high, 0]}, {"do": ["read", high, ["room", 4], 4]}, {"do": ["read", high, ["room", 4], 4]},
+    plan = [opening(file), {"do": ["dup3", ["fd", "f"], high, 0]}, {"do": ["read", high, ["room", 4], 4]}, {"do": ["read", high, ["room",
+                                                                                                                                  4], 4]},
             {"do": ["close", high]}, op("close")]
     try:
         facts, batch, stats = collect(helper, plan)

@@ -50,7 +50,7 @@ def expected(done: dict[str, Any], fact: dict[str, Any], helper: live.Helper) ->
 def collect(plan: list[list[Any]], threads: list[list[list[Any]]] | None = None) -> tuple[dict[str, Any], np.ndarray, live.Helper]:
     with live.Helper("identity.py") as helper, live.watching(helper, config=CONFIG) as collector:
         done = helper.call("change", plan=plan, threads=threads)
-        batch = live.everything(collector).sorted()
+        batch = live.everything(collector)
         live.adds_up(collector)
     assert set(batch.domains) <= {"process", "meta"}
     return done, batch["process"], helper
@@ -75,7 +75,8 @@ def test_every_call_as_root() -> None:
     plan: list[list[Any]] = [
         ["setgroups", 7, 8, 9], ["setgroups"], ["setgid", 50], ["setregid", 51, 52], ["setresgid", 53, 54, 55], ["setresgid", -1, -1, -1],
         ["setfsgid", 56], ["setfsuid", 57], ["setresuid", -1, 1234, -1], ["setresuid", -1, 0, -1], ["setreuid", 60, 0],
-        ["capset", 0xFF, 0x1FF], ["capset", 0x0, 0x1FF], ["capset", 0x1C3, 0x1FF], ["setresuid", 61, 62, 63], ["setreuid", 62, 61], ["setuid", 62],
+        ["capset", 0xFF, 0x1FF], ["capset", 0x0, 0x1FF], ["capset", 0x1C3, 0x1FF], ["setresuid", 61, 62, 63], ["setreuid", 62, 61],
+        ["setuid", 62],
     ]
     done, rows, helper = collect(plan)
     assert {f["errno"] for f in done["facts"]} == {0}
@@ -85,7 +86,8 @@ def test_every_call_as_root() -> None:
 
 def test_a_plain_user_is_refused_and_what_it_may_is_recorded() -> None:
     plan: list[list[Any]] = [["setresgid", 70, 70, 71], ["setresuid", 80, 80, 81]]
-    refused: list[list[Any]] = [["setuid", 0], ["setgid", 0], ["setreuid", 0, 0], ["setregid", -1, 5], ["setresuid", 0, 0, 0], ["setresgid", 1, 1, 1],
+    refused: list[list[Any]] = [["setuid", 0], ["setgid", 0], ["setreuid", 0, 0], ["setregid", -1, 5], ["setresuid", 0, 0, 0],
+                                ["setresgid", 1, 1, 1],
                                 ["setgroups", 1], ["capset", 1 << 21, 1 << 21], ["setfsuid", 0], ["setfsgid", 0]]
     allowed: list[list[Any]] = [["setresuid", -1, 81, -1], ["setreuid", -1, 80], ["setfsuid", 81], ["setfsgid", 71], ["setregid", 70, 71],
                                 ["setuid", 80], ["capset", 0, 0]]
@@ -109,7 +111,7 @@ def test_credentials_are_of_the_thread() -> None:
 def test_many_are_all_there() -> None:
     with live.Helper("identity.py") as helper, live.watching(helper, config=CONFIG) as collector:
         pid = helper.call("storm", n=2000)
-        rows = live.everything(collector).sorted()["process"]
+        rows = live.everything(collector)["process"]
         stats = live.adds_up(collector)
     assert (rows["pid"] == pid).all()
     assert rows["new_uid"].tolist() == [1234, 0] * 2000 and rows["old_uid"].tolist() == [0, 1234] * 2000

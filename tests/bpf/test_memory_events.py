@@ -52,10 +52,10 @@ def small_group(request: pytest.FixtureRequest) -> Iterator[Path]:
         group.__exit__(None, None, None)
 
 
-@pytest.fixture
-def big_file(tmp_path: Path) -> Path:
+@pytest.fixture(scope="module")
+def big_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """64 MiB on disk."""
-    path = tmp_path / "big"
+    path = tmp_path_factory.mktemp("memory") / "big"
     with open(path, "wb") as f:
         for _ in range(64):
             f.write(os.urandom(MIB))
@@ -127,7 +127,7 @@ def test_oom_kill(small_group: Path) -> None:
     assert len(said) == 1
     assert row["rss"] == sum(map(int, said[0])) * 1024
     zero_but(rows, "rss", "limit", "victim_start_ns", "object_id", "victim_pid", "order", "victim_comm")
-    assert stats.by_kind["memory.oom_kill"]["seen"] == 1
+    assert stats.by_kind["memory.oom_kill"]["seen"] - stats.by_kind["memory.oom_kill"]["k_filtered"] == 1      # others may die as well
     assert batch.severity("memory").tolist() == [5]
 
 
@@ -152,7 +152,8 @@ def test_limit(small_group: Path, big_file: Path) -> None:
     cells = stats.by_kind["memory.limit"]
     assert cells["submitted"] == len(rows)
     # every stall is in a row; what was sent at the end of the thread passed the gate a second time
-    assert int(rows["count"].sum()) in (cells["seen"], cells["seen"] - 1)
+    seen = cells["seen"] - cells["k_filtered"]      # other groups have limits of their own
+    assert int(rows["count"].sum()) in (seen, seen - 1)
     assert cells["k_aggregated"] > 0
     short = rows[rows["count"] > 1]
     assert len(short) <= 2 + (facts["after"] - facts["before"]) // 100_000_000 + (rows["duration_ns"] >= 1_000_000).sum()
@@ -178,18 +179,21 @@ def test_compaction() -> None:
 def test_page_fault(big_file: Path) -> None:
     """Four threads touch fresh pages, then the first one a file's: what wait4 says of the process."""
     with live.Helper("memory.py") as helper, live.watching(helper, config=config("page_fault")) as collector:
-        facts = helper.call("faults", pages=500, threads=4, path=str(big_file))
+        facts = helper.call("faults", pages=500, threads=4, path=str(big_file), size=8 * MIB)
+        measured = any(p["name"] == "tf_memory_faulted" and p["state"] == "attached" for p in collector.debug().loaded_programs)
         batch = live.everything(collector)
         stats = live.adds_up(collector)
     rows, _ = live.of_kind(batch, "memory.page_fault")
     rows = rows[rows["pid"] != helper.pid]
     assert len(rows) == 1 and len(batch["memory"]) <= 2
     subject(rows, facts, rows["comm"][0], live.cgroup_of())
-    assert facts["minor"] > 2000 and facts["major"] > 1000
+    assert facts["minor"] > 1000 and facts["major"] > 1000, facts     # of 2,000 fresh pages; a kernel may bring neighbours along
     # faults of the very end (tidying up after the hook) are the kernel's to count, not ours to see
     assert facts["minor"] - 20 <= rows["minor_faults"][0] <= facts["minor"]
     assert facts["major"] - 2 <= rows["count"][0] <= facts["major"]
     zero_but(rows, "minor_faults", "duration_ns")
+    most = 5 * (facts["after"] - facts["before"])       # five threads at the same time
+    assert 0 < rows["duration_ns"][0] < most if measured else rows["duration_ns"][0] == 0
     assert stats.by_kind["memory.page_fault"]["submitted"] == len(batch["memory"])
 
 
@@ -207,8 +211,11 @@ def test_default_programs_are_rare_hooks_only() -> None:
 
 
 @pytest.fixture
-def measured_group(request: pytest.FixtureRequest) -> Iterator[Path]:
-    """A version 2 group, whose pressure the kernel measures apart."""
+def measured_group(small_group: Path) -> Iterator[Path]:
+    """A version 2 group, whose pressure the kernel measures apart: the small one itself, where that is in version 2."""
+    if (small_group / "memory.pressure").exists():
+        yield small_group
+        return
     path = live._mounts()[""] / f"tapio_fast_test_{os.getpid()}_pressure"
     path.mkdir()
     try:
@@ -229,10 +236,10 @@ def test_pressure(small_group: Path, measured_group: Path, big_file: Path) -> No
             helper, config=config("pressure", pressure_ms=1, pressure_path=str(measured_group / "memory.pressure")),
             filter=tapio.KernelFilter(cgroups=[group])) as collector:
         before = stalled_us(measured_group)
-        helper.send("cached_reads", groups=[str(small_group), str(measured_group)], path=str(big_file), times=60)
+        helper.send("cached_reads", groups=[str(small_group), str(measured_group)], path=str(big_file), times=60 // live.SLOW)
         found = live.read_until(collector, lambda got: any(len(b["memory"]) for b in got))
         facts = helper.result()
-        batch = tapio.RecordBatch.concat([*found, *live.drain(collector)])
+        batch = live.together([*found, *live.drain(collector)])
         stats = live.adds_up(collector)
         after = stalled_us(measured_group)
     rows, _ = live.of_kind(batch, "memory.pressure")

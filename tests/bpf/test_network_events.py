@@ -66,6 +66,7 @@ class Seen(NamedTuple):
     me: dict[str, Any]
     batch: tapio.RecordBatch
     stats: tapio.Statistics
+    attached: set[str]
 
     def rows(self, kind: str) -> np.ndarray:
         """Rows of a kind, in order of time."""
@@ -84,8 +85,9 @@ def watch(events: list[str], call: str, settings: tapio.Config | None = None, **
     with live.Helper(script) as helper, live.watching(helper, config=settings or config(events=events), filter=NETWORK,
                                                       netns=helper.facts["netns"]) as collector:
         fact = helper.call(call, **arguments)
+        attached = {p["name"] for p in collector.health().programs if p["state"] == "attached"}
         batch = live.everything(collector)
-        seen = Seen(fact, {**helper.facts, "tid": helper.pid}, batch, live.adds_up(collector))
+        seen = Seen(fact, {**helper.facts, "tid": helper.pid}, batch, live.adds_up(collector), attached)
     wanted = {schema.KIND_BY_NAME[f"network.{name}"].subtype for name in events}
     assert set(batch["network"]["subtype"].tolist()) <= wanted
     return seen
@@ -112,8 +114,10 @@ def test_every_state_of_a_connection(host: str) -> None:
     seen = watch(["state", "listen"], "life", host=host)
     client, listening = seen.fact["client"], seen.fact["listening"]
     rows = seen.rows("state")
-    of = {"client": rows[rows["dest_port"] == listening[1]], "server": rows[rows["dest_port"] == client["sock"][1]],
-          "listener": rows[rows["dest_port"] == 0]}
+    # by cookie: on 6.1 a new server's ports are not there yet at its first change
+    cookies = {who: rows["cookie"][rows["dest_port"] == port] for who, port in (("client", listening[1]), ("server", client["sock"][1]))}
+    of = {who: rows[np.isin(rows["cookie"], some)] for who, some in cookies.items()}
+    of["listener"] = rows[~np.isin(rows["cookie"], np.concatenate(list(cookies.values())))]
     steps = {who: list(zip(some["old_state"].tolist(), some["state"].tolist(), strict=True)) for who, some in of.items()}
     assert steps["client"] == [(CLOSE, SYN_SENT), (SYN_SENT, ESTABLISHED), (ESTABLISHED, FIN_WAIT1), (FIN_WAIT1, FIN_WAIT2),
                                (FIN_WAIT2, CLOSE)]
@@ -146,10 +150,11 @@ def test_lost_segments_are_drops_and_retransmissions(host: str) -> None:
     assert again["retransmits"].tolist() == list(range(1, len(again) + 1)) and (again["srtt_us"] > 0).all()
     drops = seen.rows("drop")
     assert 2 <= len(drops) <= len(again) + 1
+    state = ESTABLISHED if "tf_network_drop" in seen.attached else 0       # before 6.11 the kernel does not say whose it was
     for row in drops:
         ends(row, seen.fact["sock"], seen.fact["peer"])     # as in the packet
         length = (40 if ":" in host else 20) + 32 + 1000
-        fields(row, bytes_sent=length, state=ESTABLISHED, direction=INGRESS, reason=reasons("skb_drop_reason")["SKB_DROP_REASON_SOCKET_FILTER"])
+        fields(row, bytes_sent=length, state=state, direction=INGRESS, reason=reasons("skb_drop_reason")["SKB_DROP_REASON_SOCKET_FILTER"])
     assert len(seen.batch["network"]) == len(again) + len(drops)
 
 
@@ -161,7 +166,10 @@ def test_owners_of_lost_segments(host: str) -> None:
         owned_by(row, seen.me)
         assert row["direction"] == EGRESS
     for row in seen.rows("drop"):
-        owned_by(row, seen.me, flags=V1 | LISTENER_OWNER)
+        if "tf_network_drop" in seen.attached:
+            owned_by(row, seen.me, flags=V1 | LISTENER_OWNER)
+        else:
+            assert (row["pid"], row["cookie"], row["flags"]) == (0, 0, NO_OWNER)
 
 
 @pytest.mark.parametrize("host", HOSTS)
@@ -175,7 +183,8 @@ def test_reset_of_a_connection(host: str) -> None:
     ends(got, seen.fact["peer"], seen.fact["sock"])
     owned_by(sent, seen.me)
     owned_by(got, seen.me, flags=V1 | LISTENER_OWNER)
-    assert sent["reason"] in reasons("sk_rst_reason").values() and (sent["reason"] != 0) == bool(reasons("sk_rst_reason"))
+    known = reasons("sk_rst_reason")        # none before 6.10
+    assert sent["reason"] in (known or {"": 0}).values() and (sent["reason"] != 0) == bool(known)
     fields(sent, direction=EGRESS, state=CLOSE, reason=any)
     fields(got, direction=INGRESS, state=ESTABLISHED)
     errors = seen.rows("error")
@@ -190,11 +199,15 @@ def test_connection_to_a_closed_port(host: str) -> None:
     seen = watch(["reset", "error", "drop", "connect"], "refused", host=host)
     fact = seen.fact
     rows = seen.rows("reset")
-    sent, = rows[rows["direction"] == EGRESS]
     got, = rows[rows["direction"] == INGRESS]
-    ends(sent, fact["peer"], fact["sock"])                  # nobody's: told by the packet it answers
-    assert (sent["pid"], sent["cookie"], sent["flags"]) == (0, 0, NO_OWNER)
-    fields(sent, direction=EGRESS, state=CLOSE, reason=reasons("sk_rst_reason").get("SK_RST_REASON_NO_SOCKET", 0))
+    answers = rows[rows["direction"] == EGRESS]
+    # before 6.10 the kernel does not tell of a reset that is nobody's
+    assert len(answers) == ("tf_network_send_reset" in seen.attached)
+    for sent in answers:
+        ends(sent, fact["peer"], fact["sock"])              # told by the packet it answers
+        assert (sent["pid"], sent["cookie"], sent["flags"]) == (0, 0, NO_OWNER)
+        fields(sent, direction=EGRESS, state=CLOSE, reason=reasons("sk_rst_reason")["SK_RST_REASON_NO_SOCKET"])
+        assert fact["before"] <= sent["ts_ns"] <= got["ts_ns"]
     ends(got, fact["sock"], fact["peer"])
     owned_by(got, fact)
     fields(got, direction=INGRESS, state=SYN_SENT)
@@ -205,17 +218,21 @@ def test_connection_to_a_closed_port(host: str) -> None:
     ends(error, fact["sock"], fact["peer"])
     owned_by(error, fact)
     fields(error, errno=ECONNREFUSED, state=CLOSE, direction=EGRESS)
-    assert fact["before"] <= sent["ts_ns"] <= got["ts_ns"] <= error["ts_ns"] <= fact["after"]
+    assert fact["before"] <= got["ts_ns"] <= error["ts_ns"] <= fact["after"]
+
+
+SECOND = 1_000_000_000
 
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_round_trips_one_sample_a_second(host: str) -> None:
     seen = watch(["rtt", "connect", "listen"], "ping_pong", host=host, seconds=2.2)
     rows = seen.rows("rtt")
-    assert len(rows) == 6           # at 0, 1 and 2 s, of two ends
+    late = SECOND + 2 * seen.fact["pause"]      # a packet at most this long after the sample before is a sample itself
     for sock, peer in ((seen.fact["sock"], seen.fact["peer"]), (seen.fact["peer"], seen.fact["sock"])):
         mine = rows[rows["source_port"] == sock[1]]
-        assert (np.diff(mine["ts_ns"].astype(np.int64)) >= 1_000_000_000).all()
+        gaps = np.diff([seen.fact["first"], *mine["ts_ns"].tolist(), seen.fact["last"]])
+        assert (gaps <= late).all() and (gaps[1:-1] >= SECOND).all()
         for row in mine:
             ends(row, sock, peer)
             owned_by(row, seen.me, flags=V1 | (row["flags"] & LISTENER_OWNER))
@@ -223,7 +240,7 @@ def test_round_trips_one_sample_a_second(host: str) -> None:
         assert (mine["srtt_us"] > 0).all() and (mine["srtt_us"] < 1_000_000).all()
         assert mine["bytes_sent"].max() <= seen.fact["rounds"]
     cells = seen.cells("rtt")
-    assert cells["k_aggregated"] == cells["seen"] - 6 and cells["seen"] >= 2 * seen.fact["rounds"]
+    assert cells["k_aggregated"] == cells["seen"] - len(rows) and cells["seen"] >= 2 * seen.fact["rounds"]
 
 
 def test_bind() -> None:
@@ -310,9 +327,10 @@ def test_udp_to_a_closed_port(host: str) -> None:
 def test_an_address_rewritten_during_connect_never_changes_the_record(tier_size: Callable[[Any, Any], Any]) -> None:
     tries = tier_size(2000, 100_000)
     settings = config(events=["connect"], performance={"ring_buffer_size_mb": 64})
-    with live.Helper("sockets.py") as helper, live.watching(helper, config=settings, filter=NETWORK, netns=helper.facts["netns"]) as collector:
+    with live.Helper("sockets.py") as helper, live.watching(helper, config=settings, filter=NETWORK,
+                                                            netns=helper.facts["netns"]) as collector:
         fact = helper.call("race", timeout=600, tries=tries)
-        batch = live.everything(collector).sorted()      # the helper may change its CPU
+        batch = live.everything(collector)      # the helper may change its CPU
         live.adds_up(collector)
     rows = live.of_kind(batch, "network.connect")[0]
     got = list(zip(rows["source_port"].tolist(), rows["dest_port"].tolist(), strict=True))

@@ -60,7 +60,8 @@ def test_the_nearest_configured_directory_decides(helper: live.Helper, tree: Pat
     plan: list[dict[str, Any]] = []
     for place in PLACES:
         name = latin(tree / place)
-        plan += [{"do": ["openat", AT_FDCWD, name, 0], "as": "f"}, {"do": ["read", ["fd", "f"], ["room", 3], 3]}, {"do": ["close", ["fd", "f"]]},
+        plan += [{"do": ["openat", AT_FDCWD, name, 0], "as": "f"}, {"do": ["read", ["fd", "f"], ["room", 3], 3]}, {"do": ["close", ["fd",
+                                                                                                                                    "f"]]},
                  {"do": ["unlinkat", AT_FDCWD, name + ".none", 0]}, {"do": ["fchmodat", AT_FDCWD, name, 0o644]}]
     with live.watching(helper, config=settings(tree, chosen)) as collector:
         helper.call("calls", plan=plan)
@@ -102,7 +103,8 @@ def test_claimed_paths_relative_to_a_configured_directory(helper: live.Helper, t
     """The text of a claimed path is judged joined to where it begins."""
     helper.call("chdir", path=latin(tree / "in"))
     plan = [{"do": ["unlinkat", AT_FDCWD, name, 0]} for name in ("none", "out/none", latin(tree / "none"))]
-    with live.watching(helper, config=settings(tree, {"monitor_paths": ["in"], "exclude_paths": ["in/out"]}, events=["delete"])) as collector:
+    with live.watching(helper, config=settings(tree, {"monitor_paths": ["in"], "exclude_paths": ["in/out"]},
+                                               events=["delete"])) as collector:
         helper.call("calls", plan=plan)
         batch = live.everything(collector)
         stats = live.adds_up(collector)

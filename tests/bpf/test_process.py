@@ -87,7 +87,8 @@ def common(run: Run, fact: dict[str, Any]) -> dict[str, Any]:
     """Fields that every record of this child must have."""
     cgroup, v1 = run.cgroup
     return {"pid": fact["pid"], "tid": fact["pid"], "ppid": run.helper["pid"], "cgroup_id": cgroup, "flags": CGROUP_V1 if v1 else 0,
-            "weight": 1.0, "gen": run.rows["fork"][fact["pid"]]["gen"], "type": 4}
+            "weight": 1.0, "gen": run.rows["fork"][fact["pid"]]["gen"], "type": 4, "old_caps": 0, "new_caps": 0, "old_uid": 0, "old_gid": 0,
+            "new_uid": 0, "new_gid": 0}
 
 
 def test_each_child_has_a_fork_an_exec_and_an_exit(run: Run) -> None:
@@ -110,7 +111,7 @@ def test_fork_fields(run: Run) -> None:
     for fact in run.facts:
         row = run.rows["fork"][fact["pid"]]
         assert not differs(row, {**common(run, fact), "subtype": 2, "uid": 0, "gid": 0, "target_pid": fact["pid"], "exit_code": 0,
-                                 "signal": 0, "duration_ns": 0, "comm": run.helper["comm"].encode("latin-1")})
+                                 "signal": 0, "duration_ns": 0, "comm": run.helper["comm"].encode("latin-1"), "exe_inode": 0, "exe_device": 0})
         assert row["start_ns"] // (1_000_000_000 // HZ) == fact["ticks"]
         assert fact["before"] <= row["start_ns"] <= row["ts_ns"] <= fact["after"]
 
@@ -122,7 +123,7 @@ def test_exec_fields(run: Run) -> None:
         name = os.path.basename(os.fsencode(plan["exe"]))[:15]
         device = os.major(stat.st_dev) << 20 | os.minor(stat.st_dev)
         assert not differs(row, {**common(run, fact), "subtype": 0, "uid": plan["uid"], "gid": plan["gid"], "target_pid": fact["pid"],
-                                 "exe_inode": stat.st_ino, "exe_device": device, "comm": name, "exit_code": 0, "signal": 0,
+                                 "exe_inode": stat.st_ino, "exe_device": device, "comm": name, "exit_code": 0, "signal": 0, "duration_ns": 0,
                                  "start_ns": run.rows["fork"][fact["pid"]]["start_ns"]})
 
 
@@ -143,7 +144,8 @@ def test_exit_fields(run: Run) -> None:
         code, signal = fact["status"] >> 8, fact["status"] & 0x7F
         name = os.path.basename(os.fsencode(plan["exe"]))[:15]
         assert not differs(row, {**common(run, fact), "subtype": 1, "uid": plan["uid"], "gid": plan["gid"], "exit_code": code,
-                                 "signal": signal, "comm": name, "start_ns": run.rows["fork"][fact["pid"]]["start_ns"]})
+                                 "signal": signal, "comm": name, "target_pid": 0, "exe_inode": 0, "exe_device": 0,
+                                 "start_ns": run.rows["fork"][fact["pid"]]["start_ns"]})
         assert row["duration_ns"] == row["ts_ns"] - row["start_ns"]
         assert 0 < row["duration_ns"] <= fact["after"] - fact["before"]
         assert row["ts_ns"] <= fact["after"]

@@ -113,8 +113,10 @@ def test_its_control_groups(life: dict[str, Any], name: str) -> None:
 
 
 def test_ordinary_work_is_no_escape(life: dict[str, Any], helper: live.Helper, tmp_path: Path) -> None:
-    work = ("id; ls -R /proc/self /dev /sys/kernel >/dev/null 2>&1; cat /proc/sys/kernel/core_pattern /dev/null; echo x > /tmp/core_pattern; "
-            "mkdir /tmp/d; echo y > /tmp/d/release_agent; mount -t tmpfs tmpfs /mnt; mount --bind /tmp /mnt; cat /dev/sda; ps; rm -r /tmp/d; true")
+    work = ("id; ls -R /proc/self /dev /sys/kernel >/dev/null 2>&1; cat /proc/sys/kernel/core_pattern /dev/null; "
+            "echo x > /tmp/core_pattern; "
+            "mkdir /tmp/d; echo y > /tmp/d/release_agent; mount -t tmpfs tmpfs /mnt; mount --bind /tmp /mnt; cat /dev/sda; "
+            "ps; rm -r /tmp/d; true")
     with live.watching(helper, config=CONFIG) as collector:
         with runc.box(helper, tmp_path, ["sh", "-c", work]) as box:
             assert box.run()["status"] == 0
@@ -146,11 +148,13 @@ def test_devices_and_kernel_files(helper: live.Helper, tmp_path: Path) -> None:
     """Nothing is written: opening for it is what counts. The names are the container's own, the objects the kernel's."""
     pattern = Path("/proc/sys/kernel/core_pattern").read_bytes()
     script = ("mknod /tmp/blk b 7 7; true < /tmp/blk; mknod /tmp/k c 1 11; true < /tmp/k; mknod /tmp/n c 1 3; true < /tmp/n; "
-              "true 3>>/proc/sys/kernel/core_pattern; mount -t proc p /mnt; true 3<>/mnt/sys/kernel/core_pattern; true < /mnt/sys/kernel/core_pattern; "
+              "true 3>>/proc/sys/kernel/core_pattern; mount -t proc p /mnt; true 3<>/mnt/sys/kernel/core_pattern; "
+              "true < /mnt/sys/kernel/core_pattern; "
               "mkdir /tmp/c; mount -t cgroup -o memory c /tmp/c && true 3>>/tmp/c/release_agent")
     v1 = "memory" in live._mounts()
     rows, said = escapes(helper, tmp_path, script + "; ls -i /tmp/blk /tmp/k", shared=("cgroup",))
-    want = [(HOST_DEVICE, b"/tmp/blk", 0, False), (HOST_DEVICE, b"/tmp/k", 0, False), (CORE_PATTERN, b"/proc/sys/kernel/core_pattern", 0, False),
+    want = [(HOST_DEVICE, b"/tmp/blk", 0, False), (HOST_DEVICE, b"/tmp/k", 0, False), (CORE_PATTERN, b"/proc/sys/kernel/core_pattern", 0,
+                                                                                       False),
             (CORE_PATTERN, b"/mnt/sys/kernel/core_pattern", 0, False)] + [(RELEASE_AGENT, b"/tmp/c/release_agent", 0, False)] * v1
     assert [brief(row) for row in rows] == want, said
     assert [int(row["inode"]) for row in rows[:2]] == [int(line.split()[0]) for line in said.splitlines()[-2:]]
@@ -179,7 +183,8 @@ def test_a_disk_mounted_inside(helper: live.Helper, tmp_path: Path) -> None:
     loop = subprocess.run(["losetup", "--find", "--show", image], check=True, timeout=30, capture_output=True, text=True).stdout.strip()
     try:
         number = os.stat(loop).st_rdev
-        script = f"mknod /tmp/disk b {os.major(number)} {os.minor(number)}; mount -t ext4 -o ro /tmp/disk /mnt && umount /mnt; mount -t tmpfs t /mnt"
+        script = (f"mknod /tmp/disk b {os.major(number)} {os.minor(number)}; mount -t ext4 -o ro /tmp/disk /mnt && umount /mnt; "
+              "mount -t tmpfs t /mnt")
         rows, said = escapes(helper, tmp_path, script)
         assert [brief(row) for row in rows] == [(HOST_MOUNT, b"/tmp/disk", 0, False)], said
         assert rows[0]["inode"] == 2        # the root directory of an ext file system
@@ -190,7 +195,8 @@ def test_a_disk_mounted_inside(helper: live.Helper, tmp_path: Path) -> None:
 def test_a_container_without_rights_tries(helper: live.Helper, tmp_path: Path) -> None:
     """/proc/sys is read-only in it, and the right to open disks is not given."""
     rows, said = escapes(helper, tmp_path, "true 3>>/proc/sys/kernel/core_pattern; true; mount -t ext4 /dev/sda /mnt", privileged=False)
-    assert [brief(row) for row in rows] == [(CORE_PATTERN, b"/proc/sys/kernel/core_pattern", 30, True), (HOST_MOUNT, b"/dev/sda", 1, True)], said
+    assert [brief(row) for row in rows] == [(CORE_PATTERN, b"/proc/sys/kernel/core_pattern", 30, True), (HOST_MOUNT, b"/dev/sda", 1,
+                                                                                                         True)], said
 
 
 def test_into_the_hosts_mount_namespace(helper: live.Helper, tmp_path: Path) -> None:
@@ -198,12 +204,14 @@ def test_into_the_hosts_mount_namespace(helper: live.Helper, tmp_path: Path) -> 
     with live.Helper("containers.py") as outside:
         rows, said = escapes(helper, tmp_path, f"nsenter --mount=/proc/{outside.pid}/ns/mnt true", shared=("pid",))
     host = os.stat("/proc/self/ns/mnt").st_ino
-    assert [(row["action"], row["ns_flags"], row["errno"], row["inode"], row["mnt_ns"]) for row in rows] == [(HOST_NAMESPACE, NEWNS, 0, host, host)], said
+    assert [(row["action"], row["ns_flags"], row["errno"], row["inode"], row["mnt_ns"]) for row in rows] == [(HOST_NAMESPACE, NEWNS, 0,
+                                                                                                              host, host)], said
 
 
 def test_the_hosts_root_mounted_inside(helper: live.Helper, tmp_path: Path) -> None:
     """By the runtime, and again by what runs in it: told by the directory that the new mount shows, whatever its source is called."""
     rows, said = escapes(helper, tmp_path, "mount --bind /host /mnt && mount --bind /tmp /dev && umount /mnt", binds={"/host": "/"})
     assert [row["action"] for row in rows] == [HOST_MOUNT] * 2, said
-    assert [row["inode"] for row in rows] == [os.stat("/").st_ino] * 2 and not any(row["errno"] or row["flags"] & USER_CLAIMED for row in rows)
+    assert [row["inode"] for row in rows] == [os.stat("/").st_ino] * 2 and not any(row["errno"] or row["flags"] & USER_CLAIMED
+                                                                                   for row in rows)
     assert np.unique([int(row["pid"]) for row in rows]).size == 2

@@ -32,7 +32,7 @@ def check(rows: np.ndarray, cells: dict[str, int], seen: int, rate: float) -> No
 def test_share_of_a_section(tier_size: Callable[[Any, Any], Any], section: str, kind: str, rate: float) -> None:
     """With the generator's kinds; network keeps whole what process thins out, and the other way round."""
     other = "process.exec" if section == "network" else "network.connect"
-    config = tapio.Config.default().replace(programs={section: {"sampling_rate": rate}})
+    config = live.roomy(programs={section: {"sampling_rate": rate}})
     source = live.Generator(count=tier_size(200_000, 2_000_000), rate=500_000, kinds=(kind, other))
     with tapio.Collector(config, source=source) as collector:
         collector.fileno()
@@ -57,7 +57,8 @@ def test_share_of_real_processes(tier_size: Callable[[Any, Any], Any]) -> None:
         batch = live.everything(collector)
         stats = live.adds_up(collector)
     for kind in ("process.fork", "process.exit", "process.rename"):
-        check(live.of_kind(batch, kind)[0], {**stats.by_kind[kind], "seen": stats.by_kind[kind]["seen"] - stats.by_kind[kind]["k_filtered"]}, n, rate)
+        check(live.of_kind(batch, kind)[0], {**stats.by_kind[kind],
+                                             "seen": stats.by_kind[kind]["seen"] - stats.by_kind[kind]["k_filtered"]}, n, rate)
 
 
 def test_a_rate_of_one_keeps_all(triggers: Path) -> None:

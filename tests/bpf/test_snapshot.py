@@ -2,6 +2,7 @@
 """The snapshot at start: what ran before the collector, processes with their texts and sockets with both ends."""
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ HEADER = 80
 def snapshot(collector: tapio.Collector, done: Any) -> tapio.RecordBatch:
     """Read until `done` finds what it looks for in the meta rows; then everything."""
     found = live.read_until(collector, lambda got: bool(got) and done(tapio.RecordBatch.concat(got)))
-    return tapio.RecordBatch.concat([*found, *live.drain(collector)])
+    return live.together([*found, *live.drain(collector)])
 
 
 def test_processes_that_were_there(triggers: Path) -> None:
@@ -63,7 +64,13 @@ def test_every_living_process_once(triggers: Path) -> None:
     """Against /proc: processes that live before and after must be there, each once. Not pid 1: some sandboxes hide theirs from BPF's
     iterators."""
     def alive() -> set[int]:
-        return {int(p) for p in os.listdir("/proc") if p.isdigit() and p != "1"}
+        """Not those that have ended and wait for their parents."""
+        found = set()
+        for pid in (int(p) for p in os.listdir("/proc") if p.isdigit() and p != "1"):
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):
+                if Path(f"/proc/{pid}/stat").read_bytes().rpartition(b") ")[2][:1] not in b"ZX":
+                    found.add(pid)
+        return found
 
     before = alive()
     with live.Helper("processes.py") as helper, live.watching(helper, snapshot=True) as collector:
@@ -96,7 +103,7 @@ def test_sockets_that_were_there_and_their_later_records() -> None:
         with live.watching(helper, snapshot=True, netns=helper.facts["netns"]) as collector:
             first = live.read_until(collector, lambda got: bool(got) and all_there(tapio.RecordBatch.concat(got)))
             helper.call("close_kept")
-            batch = tapio.RecordBatch.concat([*first, *live.drain(collector)])
+            batch = live.together([*first, *live.drain(collector)])
     rows, found = sockets(batch)
     assert len(found) == len(pairs)
     assert set(rows["pid"].tolist()) == {helper.pid}

@@ -40,9 +40,11 @@ def of_fact(rows: np.ndarray, fact: dict[str, Any]) -> int:
 def compare(row: Any, fact: dict[str, Any], helper: live.Helper, *, timed: bool = False) -> None:
     """Every field but path and flags."""
     ret = -fact["errno"] if fact["errno"] else fact["result"]
+    cgroup, v1 = live.cgroup_of()      # the helper was born here
     true = {"pid": helper.pid, "ppid": os.getpid(), "uid": 0, "gid": 0, "ret": ret, "errno": fact["errno"], "nr": fact["nr"], "type": 1,
-            "subtype": 0, "weight": 1.0}
+            "subtype": 0, "weight": 1.0, "cgroup_id": cgroup, "comm": helper.facts["comm"].encode()[:15]}
     assert {name: row[name] for name in true} == true
+    assert bool(row["flags"] & CGROUP_V1) == v1 and row["start_ns"] // (1_000_000_000 // os.sysconf("SC_CLK_TCK")) == helper.facts["ticks"]
     assert row["args"].tolist() == fact["args"]
     if not timed:
         assert row["duration_ns"] == 0
@@ -61,7 +63,7 @@ def test_arguments_results_and_errnos() -> None:
         facts = helper.call("calls", plan=plan)
         others = helper.call("calls", plan=[[NR["getsid"], 0], [NR["gettid"]], [NR["times"], 0]])
         facts += helper.call("in_thread", plan=plan[:2])
-        batch = live.everything(collector).sorted()
+        batch = live.everything(collector)
         live.adds_up(collector)
     rows = batch["syscall"]
     assert [f["errno"] for f in facts] == [0, 0, 9, 0, 3, 0, 0, 0, 9, 0, 0] and len({f["tid"] for f in facts}) == 2
@@ -82,7 +84,7 @@ def test_arguments_results_and_errnos() -> None:
 def test_by_number_as_by_name() -> None:
     with live.Helper("syscalls.py") as helper, live.watching(helper, config=config(str(NR["getppid"]), "getpgid")) as collector:
         helper.call("calls", plan=[[NR["getppid"]], [NR["getpgid"], 0], [NR["getsid"], 0]])
-        rows = live.everything(collector).sorted()["syscall"]
+        rows = live.everything(collector)["syscall"]
     assert rows["nr"].tolist() == [NR["getppid"], NR["getpgid"]]
 
 
@@ -90,10 +92,11 @@ def test_by_number_as_by_name() -> None:
 def test_durations_only_where_asked(timed: bool) -> None:
     sleep = NR["nanosleep"]
     wait = struct.pack("<qq", 0, 30 * MS).decode("latin-1")
-    with live.Helper("syscalls.py") as helper, live.watching(helper, config=config("nanosleep", "getppid", syscall_durations=timed)) as collector:
+    with live.Helper("syscalls.py") as helper, live.watching(helper, config=config("nanosleep", "getppid",
+                                                                                   syscall_durations=timed)) as collector:
         facts = helper.call("calls", plan=[[sleep, wait, 0], [NR["getppid"]], [sleep, 0, 0]])
         state = {p["name"]: p["state"] for p in collector._source.programs()}
-        rows = live.everything(collector).sorted()["syscall"]
+        rows = live.everything(collector)["syscall"]
     assert state["tf_sys_exit"] == "attached" and (state["tf_sys_enter"] == "attached") == timed
     assert [f["errno"] for f in facts] == [0, 0, 14]
     for fact in facts:
@@ -126,7 +129,7 @@ def test_paths_as_claimed() -> None:
     plan = [[NR[name], *args] for name, args in PATHS]
     with live.Helper("syscalls.py") as helper, live.watching(helper, config=config(*{name for name, _ in PATHS})) as collector:
         facts = helper.call("calls", plan=plan)
-        batch = live.everything(collector).sorted()
+        batch = live.everything(collector)
         live.adds_up(collector)
     rows, texts = batch["syscall"], batch.strings("syscall", "path")
     for (name, args), fact in zip(PATHS, facts, strict=True):
@@ -146,10 +149,11 @@ def test_paths_that_are_long_across_pages_gone_or_not_given() -> None:
             [openat, here, ["gone", "/etc/passwd"], 0], [openat, here, 8, 0], [utimensat, -1 & ANY, 0, 0, 0]]
     with live.Helper("syscalls.py") as helper, live.watching(helper, config=config("openat", "utimensat")) as collector:
         facts = helper.call("calls", plan=plan)
-        batch = live.everything(collector).sorted()
+        batch = live.everything(collector)
         live.adds_up(collector)
     rows, texts = batch["syscall"], batch.strings("syscall", "path")
-    found = [(texts[at], int(rows[at]["flags"]) & ~CGROUP_V1, int(rows[at]["path"]["full_len"])) for at in (of_fact(rows, f) for f in facts)]
+    found = [(texts[at], int(rows[at]["flags"]) & ~CGROUP_V1, int(rows[at]["path"]["full_len"])) for at in (of_fact(rows, f)
+                                                                                                            for f in facts)]
     assert found == [(b"y" * 4094, USER_CLAIMED, 4094), (b"y" * 4095, USER_CLAIMED | TRUNCATED, 4096),
                      (b"/etc/" + b"." * 200, USER_CLAIMED, 205), (b"", PARTIAL, 0), (b"", PARTIAL, 0), (b"", 0, 0)]
     assert [f["errno"] for f in facts] == [36, 36, 36 if facts[2]["errno"] == 36 else 2, 14, 14, 9]
@@ -160,7 +164,7 @@ def test_a_path_rewritten_during_the_call_stays_a_claim(tier_size: Any) -> None:
     tries = tier_size(2000, 100_000)
     with live.Helper("syscalls.py") as helper, live.watching(helper, config=config("openat")) as collector:
         helper.call("race", number=NR["openat"], tries=tries, timeout=120)
-        batch = live.everything(collector).sorted()
+        batch = live.everything(collector)
         live.adds_up(collector)
     rows, texts = batch["syscall"], batch.strings("syscall", "path")
     mine = [i for i in range(len(rows)) if rows["args"][i][0] == -100 & ANY and texts[i].startswith(b"/tmp/")]

@@ -2,31 +2,15 @@
 """Somebody else writes into our maps, or moves our store: health() counts it and says what. The truth is the test's own bpf(2) call."""
 from __future__ import annotations
 
-import ctypes
-import os
-import struct
 from pathlib import Path
 
 import pytest
-from live_support import _bpf as bpf_call
+from live_support import write_map
 
 import tapio_fast as tapio
+from tapio_fast import syscalls
 
 pytestmark = [pytest.mark.root, pytest.mark.live]
-
-MAP_UPDATE_ELEM, MAP_GET_FD_BY_ID = 2, 14
-
-
-def write_map(number: int, key: int, value: bytes) -> None:
-    """Overwrite one entry of an array map, as another process with CAP_BPF could."""
-    fd, _ = bpf_call(MAP_GET_FD_BY_ID, struct.pack("<III", number, 0, 0))
-    assert fd >= 0
-    key_buffer, value_buffer = ctypes.create_string_buffer(struct.pack("<I", key)), ctypes.create_string_buffer(value, len(value))
-    attr = struct.pack("<IIQQQ", fd, 0, ctypes.addressof(key_buffer), ctypes.addressof(value_buffer), 0)
-    try:
-        assert bpf_call(MAP_UPDATE_ELEM, attr)[0] == 0
-    finally:
-        os.close(fd)
 
 
 def map_id(collector: tapio.Collector, name: str) -> int:
@@ -36,7 +20,7 @@ def map_id(collector: tapio.Collector, name: str) -> int:
 def test_a_rate_written_by_somebody_else_is_a_violation() -> None:
     with tapio.Collector(source=tapio.KernelSource(snapshot=False)) as collector:
         assert collector.health().security_violations == 0
-        write_map(map_id(collector, "tf_rates"), 0, struct.pack("<Q", 0))
+        write_map(map_id(collector, "tf_rates"), 0, bytes(256 * 8))
         health = collector.health()
         assert (health.status, health.security_violations) == ("degraded", 1)
         assert "tf_rates" in health.advice[0]
@@ -44,11 +28,20 @@ def test_a_rate_written_by_somebody_else_is_a_violation() -> None:
 
 def test_a_blinded_kind_mask_is_a_violation() -> None:
     with tapio.Collector(source=tapio.KernelSource(snapshot=False)) as collector:
-        for slot in range(4):
-            write_map(map_id(collector, "tf_rules"), slot, bytes(64))
+        write_map(map_id(collector, "tf_rules"), 0, bytes(4 * 64))
         health = collector.health()
         assert health.security_violations == 1
         assert "tf_rules" in health.advice[0]
+
+
+def test_a_system_call_that_nobody_wants_any_more_is_a_violation() -> None:
+    config = tapio.Config.default().replace(programs={"process": {"monitor_syscalls": ["chroot"]}})
+    with tapio.Collector(config, source=tapio.KernelSource(snapshot=False)) as collector:
+        assert collector.health().security_violations == 0
+        write_map(map_id(collector, "tf_sys_wants"), syscalls.table()["chroot"], bytes(4))
+        health = collector.health()
+        assert health.security_violations == 1
+        assert "tf_sys_wants" in health.advice[0]
 
 
 def test_changes_of_our_own_are_not_violations() -> None:

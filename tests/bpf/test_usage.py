@@ -91,7 +91,7 @@ def test_every_process_is_looked_at_in_each_look_and_filters_judge_it() -> None:
             helper.call("start_family")
         with live.watching(helper, config=config(interval)) as collector:
             found = live.read_until(collector, lambda batches: sum(len(b["cpu"]) for b in batches) >= 6 * 8)
-            batch = tapio.RecordBatch.concat([*found, *live.drain(collector)])
+            batch = live.together([*found, *live.drain(collector)])
             stats = live.adds_up(collector)
         for number in reversed(range(5)):       # a later one holds the pipes of those before it
             helper.call("end_family", number=number)
@@ -133,7 +133,7 @@ def test_off_by_default_and_then_there_is_no_program() -> None:
 def test_snapshot_comes_first_and_once() -> None:
     with live.Helper("processes.py") as helper, live.watching(helper, config=config(), snapshot=True) as collector:
         found = live.read_until(collector, lambda batches: sum(len(b["cpu"]) for b in batches) >= 4)
-        batch = tapio.RecordBatch.concat([*found, *live.drain(collector)])
+        batch = live.together([*found, *live.drain(collector)])
     shots, _ = live.of_kind(batch, "meta.snapshot_process")
     assert (shots["pid"] == helper.pid).sum() == 1
     assert shots["ts_ns"].max() < batch["cpu"]["ts_ns"].min()

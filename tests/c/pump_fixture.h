@@ -26,7 +26,8 @@ struct rig {
 	struct tf_queue *user;
 };
 
-static inline void open_rig(struct rig *g, uint32_t ncpu, uint64_t ring, struct tf_pump_opts o, size_t pool, size_t queue, enum tf_overflow policy)
+static inline void open_rig(struct rig *g, uint32_t ncpu, uint64_t ring, struct tf_pump_opts o, size_t pool, size_t queue,
+			    enum tf_overflow policy)
 {
 	memset(g, 0, sizeof(*g));
 	CHECK(!tf_memsource_open(ncpu, ring, ring / 8 < 4096 ? 4096 : ring / 8, &g->m));

@@ -82,7 +82,8 @@ static void test_size_classes(void)
 
 static void test_carving(void)
 {
-	struct tf_need none = {0}, need = {.rows = {[TF_PROCESS] = 3, [TF_CPU] = 1}, .text = {[TF_PROCESS] = 100}}, odd = {.rows = {[TF_KPROBE] = 1}};
+	struct tf_need none = {0}, need = {.rows = {[TF_PROCESS] = 3, [TF_CPU] = 1},
+					   .text = {[TF_PROCESS] = 100}}, odd = {.rows = {[TF_KPROBE] = 1}};
 	struct tf_batch *b;
 	struct tf_process row = {.h = {.type = TF_PROCESS}, .exe = {2, 3, 3}, .args = {0, 5, 9}};
 	struct tf_cpu cpu = {.h = {.type = TF_CPU}};
@@ -149,7 +150,8 @@ static void test_select_and_concat(void)
 
 	for (uint32_t i = 0; i < 200; i += 3)
 		third[i / 64] |= 1ull << (i % 64);
-	CHECK(!tf_batch_select(a, mask, &out) && out->total == 67 && out->dom[TF_CPU].n == 0 && out->epoch == 1 && out->loss[TF_L_K_RING_FULL] == 1);
+	CHECK(!tf_batch_select(a, mask, &out) && out->total == 67 && out->dom[TF_CPU].n == 0 && out->epoch == 1 &&
+	      out->loss[TF_L_K_RING_FULL] == 1);
 	for (uint32_t i = 0; i < 67; i++)
 		check_text(out, i, 1, i * 3);
 	CHECK(out->dom[TF_PROCESS].text_len == out->dom[TF_PROCESS].text_cap && out->pool == NULL);

@@ -25,7 +25,8 @@ static const struct {
 	{"/docker/" ID "/init", ID, TF_RT_DOCKER},
 	{"/system.slice/docker-" ID ".scope", ID, TF_RT_DOCKER},
 	{"/system.slice/docker-" ID ".scope/child", ID, TF_RT_DOCKER},
-	{"/docker/" ID "/docker/" "f" A16 A16 A16 "123456789abcdef", "f" A16 A16 A16 "123456789abcdef", TF_RT_DOCKER}, /* docker in docker: the inner one */
+	/* docker in docker: the inner one */
+	{"/docker/" ID "/docker/" "f" A16 A16 A16 "123456789abcdef", "f" A16 A16 A16 "123456789abcdef", TF_RT_DOCKER},
 	{"/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-" POD ".slice/cri-containerd-" ID ".scope", ID, TF_RT_CONTAINERD},
 	{"/kubepods.slice/kubepods-" POD ".slice/crio-" ID ".scope", ID, TF_RT_CRIO},
 	{"/kubepods.slice/kubepods-" POD ".slice/docker-" ID ".scope", ID, TF_RT_DOCKER},
@@ -35,6 +36,15 @@ static const struct {
 	{"/machine.slice/libpod-" ID ".scope", ID, TF_RT_PODMAN},
 	{"/machine.slice/libpod-" ID ".scope/container", ID, TF_RT_PODMAN},
 	{"/libpod_parent/libpod-" ID, ID, TF_RT_PODMAN},
+	{"/system.slice/web.service/libpod-payload-" ID, ID, TF_RT_PODMAN},
+	{"/user.slice/user-1000.slice/user@1000.service/user.slice/libpod-" ID ".scope/container", ID, TF_RT_PODMAN},
+	{"/machine.slice/machine-libpod_pod_" ID ".slice/libpod-" ID ".scope", ID, TF_RT_PODMAN},
+	{"/system.slice/nerdctl-" ID ".scope", ID, TF_RT_CONTAINERD},
+	{"/system.slice/containerd.service/kubepods-burstable-" POD ".slice:cri-containerd:" ID, ID, TF_RT_CONTAINERD},
+	{"/system.slice/crio.service/kubepods-" POD ".slice:crio:" ID "/container", ID, TF_RT_CRIO},
+	{"/system.slice:docker:" ID, ID, TF_RT_DOCKER},
+	{"/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-" POD ".slice/crio-" ID ".scope/container", ID, TF_RT_CRIO},
+	{"/kubepods/burstable/" POD "/crio-" ID, ID, TF_RT_CRIO},
 	{"/somewhere/" ID, ID, TF_RT_OTHER},
 	{"/runc/web-1", "web-1", TF_RT_RUNC},
 	{"/a/runc/web_1/inside", "web_1", TF_RT_RUNC},
@@ -42,7 +52,13 @@ static const struct {
 	{"/lxc/box", "box", TF_RT_LXC},
 	{"/lxc.payload.box", "box", TF_RT_LXC},
 	{"/lxc.payload/box/system.slice", "box", TF_RT_LXC},
-	/* near misses */
+	/* near misses; conmon is the monitor outside of the container */
+	{"/machine.slice/libpod-conmon-" ID ".scope", "", TF_RT_SYSTEMD},
+	{"/kubepods.slice/crio-conmon-" ID ".scope", "", TF_RT_SYSTEMD},
+	{":docker:" ID "0", "", TF_RT_NONE},
+	{"docker:" ID, "", TF_RT_NONE},
+	{"a:docker" ID, "", TF_RT_NONE},
+	{"a:crio-:" ID, "", TF_RT_NONE},
 	{"/runc", "", TF_RT_NONE},
 	{"/runc/", "", TF_RT_NONE},
 	{"/runc/..", "", TF_RT_NONE},
@@ -78,7 +94,7 @@ static void check(const char *path, size_t len, const char *id, enum tf_runtime 
 /* Every prefix of every case, and bytes put together at random from the words that mean something. */
 static void any_bytes(int rounds)
 {
-	static const char *const words[] = {"/", "docker", "docker-", ID, ".scope", "runc", "lxc", "lxc.payload.", "kubepods", ".slice", "crio-", "\0x", "\xff", ".."};
+	static const char *const words[] = {"/", "docker", "docker-", ID, ".scope", "runc", "lxc", "lxc.payload.", "kubepods", ".slice", "crio-", ":", "crio", "nerdctl-", "\0x", "\xff", ".."};
 	uint32_t seed = 12345;
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)

@@ -338,7 +338,8 @@ static void test_compiled(void)
 		{"char  comm[TF_COMM_LEN];", "__u8  comm[TF_COMM_LEN];", "tf_header.comm: C S16 at 64, BTF B16 at 64 (rebuild bpf/)"},
 		{"char  comm[TF_COMM_LEN];", "char  comm[20];", "tf_header.comm: C S16 at 64, BTF S20 at 64 (rebuild bpf/)"},
 		{"__u64 cookie;", "__u64 cooky;", "tf_network.cookie: C u8 at 80, not in BTF (rebuild bpf/)"},
-		{"struct tf_text data;     /* bytes: argv", "struct tf_text data; __u64 extra; /* bytes: argv", "tf_meta.extra: not in C, BTF u8 at 184 (rebuild bpf/)"},
+		{"struct tf_text data;     /* bytes: argv", "struct tf_text data; __u64 extra; /* bytes: argv",
+		 "tf_meta.extra: not in C, BTF u8 at 184 (rebuild bpf/)"},
 		{"__u8  state; ", "__u8  state:4; ", "tf_network.state: C u1 at 169, BTF b1 at 169 (rebuild bpf/)"},
 		{"float weight;", "__u32 weight;", "tf_header.weight: C f4 at 52, BTF u4 at 52 (rebuild bpf/)"},
 	};

@@ -111,7 +111,8 @@ static struct tf_pump_stats check_raw(struct rig *g)
 	struct tf_pump_stats s;
 
 	tf_pump_stats(g->pump, &s);
-	CHECK_EQ(s.raw_routed, s.raw_buffered + s.raw_written + s.raw_dropped_full + s.raw_dropped_io + s.raw_dropped_enospc + s.raw_dropped_memory);
+	CHECK_EQ(s.raw_routed,
+		 s.raw_buffered + s.raw_written + s.raw_dropped_full + s.raw_dropped_io + s.raw_dropped_enospc + s.raw_dropped_memory);
 	return s;
 }
 

@@ -97,7 +97,8 @@ static uint64_t rows_in_store(int dir_fd, bool seen[EPOCHS])
 /* One run with the fault armed; false when it never struck. */
 static bool run(int dir_fd)
 {
-	struct tf_segment_writer *w = writer_at(dir_fd, (struct tf_writer_opts){ .block_rows = 1, .segment_bytes = TF_SEG_FIRST + 6000, .sync_bytes = 3000 });
+	struct tf_segment_writer *w = writer_at(dir_fd, (struct tf_writer_opts){ .block_rows = 1, .segment_bytes = TF_SEG_FIRST + 6000,
+										 .sync_bytes = 3000 });
 	struct tf_writer_stats s;
 	bool seen[EPOCHS];
 	uint64_t total = 0;
@@ -132,7 +133,8 @@ static bool run(int dir_fd)
 
 static void test_every_failing_call_is_survived_and_counted(int dir_fd)
 {
-	static const int errors[OPS][5] = { [PWRITE] = { ENOSPC, EDQUOT, EFBIG, EIO, 0 }, [FDATASYNC] = { EIO, ENOSPC }, [FSYNC] = { EIO }, [FTRUNCATE] = { EIO } };
+	static const int errors[OPS][5] = { [PWRITE] = { ENOSPC, EDQUOT, EFBIG, EIO, 0 }, [FDATASYNC] = { EIO, ENOSPC }, [FSYNC] = { EIO },
+					    [FTRUNCATE] = { EIO } };
 	for (int op = 0; op < OPS; op++)
 		for (int e = 0; e < 5 && (e == 0 || errors[op][e] || op == PWRITE); e++)
 			for (int for_ever = 0; for_ever < 2; for_ever++)

@@ -54,11 +54,14 @@ static size_t build_head(uint8_t *area, struct tf_seg_head *h)
 }
 
 /* One block, one epoch: ROWS rows of each of the two domains. */
-static size_t build_frame(uint8_t *frame, const struct tf_seg_head *seg, const uint8_t *cpu_rows, uint32_t cpu_size, const uint8_t *future_rows)
+static size_t build_frame(uint8_t *frame, const struct tf_seg_head *seg, const uint8_t *cpu_rows, uint32_t cpu_size,
+			  const uint8_t *future_rows)
 {
 	struct tf_codec *c;
-	struct tf_frame_domain d[2] = { { .domain = TF_CPU, .row_size = (uint16_t)cpu_size, .rows = ROWS }, { .domain = FUTURE_DOMAIN, .row_size = 24, .rows = ROWS } };
-	struct tf_frame_head h = { .length = (uint32_t)tf_frame_head_len(2), .n_epochs = 1, .n_domains = 2, .n_loss = 30, .rows = 2 * ROWS, .first_epoch = 1, .last_epoch = 1 };
+	struct tf_frame_domain d[2] = { { .domain = TF_CPU, .row_size = (uint16_t)cpu_size, .rows = ROWS }, { .domain = FUTURE_DOMAIN,
+													      .row_size = 24, .rows = ROWS } };
+	struct tf_frame_head h = { .length = (uint32_t)tf_frame_head_len(2), .n_epochs = 1, .n_domains = 2, .n_loss = 30, .rows = 2 * ROWS,
+				   .first_epoch = 1, .last_epoch = 1 };
 	uint8_t table[24 + 30 * 8 + 16] = { 0 }, *at = frame + h.length, marker[16];
 	uint64_t epoch = 1;
 	uint32_t counts[4] = { ROWS, ROWS, 0, 0 };
@@ -167,7 +170,8 @@ static void test_hostile_layouts_are_survived(int dir_fd)
 		tf_seg_plan(exact, plan);
 		for (int d = 0; d < TF_TYPE_MAX; d++)
 			for (int m = 0; m < plan[d].n && plan[d].known; m++)
-				CHECK(plan[d].move[m].from + plan[d].move[m].len <= plan[d].src_size && plan[d].move[m].to + plan[d].move[m].len <= (int)tf_row_size((uint8_t)d));
+				CHECK(plan[d].move[m].from + plan[d].move[m].len <= plan[d].src_size &&
+				      plan[d].move[m].to + plan[d].move[m].len <= (int)tf_row_size((uint8_t)d));
 		free(exact);
 	}
 }

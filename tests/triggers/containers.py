@@ -167,4 +167,5 @@ def cloned(flags: int) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    serve({f.__name__: f for f in (spaces, run, reap, mkdir, rmdir, attach, sleeper, end_sleeper, unshared, joined, back_and_forth, cloned, cloned_and_kept)})
+    serve({f.__name__: f for f in (spaces, run, reap, mkdir, rmdir, attach, sleeper, end_sleeper, unshared, joined, back_and_forth, cloned,
+                                   cloned_and_kept)})

@@ -171,8 +171,8 @@ def _touch(size: int) -> None:
     ctypes.memset(at, 1, size)
 
 
-def faults(pages: int, threads: int, path: str) -> dict[str, Any]:
-    """A child touches fresh pages from several threads, and pages of a file that are on disk only."""
+def faults(pages: int, threads: int, path: str, size: int = 0) -> dict[str, Any]:
+    """A child touches fresh pages from several threads, and pages of a file (its first `size` bytes; 0: all) that are on disk only."""
     def work() -> None:
         crew = [threading.Thread(target=_touch, args=(pages * PAGE,)) for _ in range(threads)]
         for t in crew:
@@ -181,7 +181,7 @@ def faults(pages: int, threads: int, path: str) -> dict[str, Any]:
             t.join()
         with open(path, "rb") as f:
             os.posix_fadvise(f.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
-            with mmap.mmap(f.fileno(), 0, mmap.MAP_PRIVATE, mmap.PROT_READ) as m:
+            with mmap.mmap(f.fileno(), size, mmap.MAP_PRIVATE, mmap.PROT_READ) as m:
                 m.madvise(mmap.MADV_RANDOM)         # no reading ahead
                 for at in range(0, len(m), PAGE):
                     m[at]

@@ -160,6 +160,18 @@ def execute(path: str, drop: bool = False, memfd: str = "", unlink: bool = False
     raise AssertionError("unreachable")
 
 
+def execute_later(path: str, fifo: str, fork: bool) -> Told:
+    """Wait until the test has written to a pipe, then become another program; or have a child do so."""
+    with open(fifo) as f:
+        f.read()
+    if fork:
+        pid = os.fork()
+        if pid:
+            return {"status": os.waitpid(pid, 0)[1]}
+    os.execve(path, ["t"], {})
+    raise AssertionError("unreachable")
+
+
 def new_process(number: int, flags: int) -> Told:
     """clone or clone3 with these flags; the child ends at once."""
     if number == 56:
@@ -231,7 +243,8 @@ def closed_socket(address: str, path: str) -> Told:
 
 
 WORKS: dict[str, Callable[..., Told]] = {f.__name__: f for f in (
-    calls, trace, trace_other, process_vm, regain, execute, new_process, join, chroot, memory, named_memory, refuse_often, to_address, closed_socket)}
+    calls, trace, trace_other, process_vm, regain, execute, execute_later, new_process, join, chroot, memory, named_memory,
+    refuse_often, to_address, closed_socket)}
 
 if __name__ == "__main__":
     serve({"do": do})

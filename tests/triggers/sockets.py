@@ -113,6 +113,7 @@ def client(port: Callable[[], int], host: str, how: str, sends: int, gets: int) 
     if how == "half":
         s.shutdown(socket.SHUT_WR)
     got = take(s, None if how in ("server", "half") else gets)
+    facts |= {"rtt": info(s, 68), "resent": info(s, 100)}       # tcpi_rtt, tcpi_total_retrans
     facts["closing"] = boot_ns()
     if how == "rst":
         s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -306,18 +307,20 @@ def errno_of(call: Callable[[], Any]) -> int:
 
 
 def ping_pong(host: str, seconds: float) -> dict[str, Any]:
-    """Send to and fro for a while."""
+    """Send to and fro for a while; `pause` is the longest that a round took, in ns: who measures has been kept from the CPU as well."""
     listener = listen(host)
     s, facts = dial(host, listener.getsockname()[1])
     other, _ = listener.accept()
-    rounds, end = 0, time.monotonic() + seconds
+    rounds, pause, end = 0, 0, time.monotonic() + seconds
+    facts["first"] = last = boot_ns()
     while time.monotonic() < end:
         s.sendall(b"x")
         take(other, 1)
         other.sendall(b"y")
         take(s, 1)
         rounds += 1
-    facts.update(rounds=rounds, rtt=info(s, 68))
+        pause, last = max(pause, boot_ns() - last), boot_ns()
+    facts.update(rounds=rounds, rtt=info(s, 68), pause=pause, last=last)
     for one in (s, other, listener):
         one.close()
     return facts
@@ -327,7 +330,8 @@ def bind_some() -> dict[str, Any]:
     """Bind in every way; what getsockname says of those that worked, the errno of the others."""
     found: list[list[Any]] = []
     kept = []
-    for family, kind, address in ((socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)), (socket.AF_INET, socket.SOCK_DGRAM, ("0.0.0.0", 0)),
+    for family, kind, address in ((socket.AF_INET, socket.SOCK_STREAM, ("127.0.0.1", 0)), (socket.AF_INET, socket.SOCK_DGRAM, ("0.0.0.0",
+                                                                                                                               0)),
                                   (socket.AF_INET6, socket.SOCK_DGRAM, ("::1", 0)), (socket.AF_INET6, socket.SOCK_STREAM, ("::", 0)),
                                   (socket.AF_INET, socket.SOCK_STREAM, None), (socket.AF_INET6, socket.SOCK_DGRAM, ("2001:db8::7", 4242)),
                                   (socket.AF_INET, socket.SOCK_DGRAM, ("192.0.2.9", 4243))):

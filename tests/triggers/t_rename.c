@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-/* Renames: the first thread by prctl to argv[1], then by /proc/self/comm to argv[2]; a second one by prctl to argv[3]. Prints that one's tid. */
+/* Renames: the first thread by prctl to argv[1], then by /proc/self/comm to argv[2]; a second one by prctl to argv[3]. Prints that one's
+ * tid. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <pthread.h>

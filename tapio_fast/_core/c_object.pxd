@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+# The externs of tf_object.h and tf_globs.h.
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libcpp cimport bool as cbool
+from tapio_fast._core.c_engine cimport tf_source
+
+
+cdef extern from "tf_globs.h" nogil:
+    struct tf_globs:
+        pass
+    int tf_globs_compile(const char *const *patterns, size_t n, tf_globs *out)
+    cbool tf_globs_match(const tf_globs *g, const char *name, size_t len)
+
+cdef extern from "tf_object.h" nogil:
+    struct tf_object:
+        pass
+    struct tf_object_opts:
+        uint64_t bulk_bytes
+        cbool synth, follow
+        uint64_t kind_mask[4]
+        uint64_t syscalls[8]
+        uint32_t args_max, map_entries, netns, options, content_max, families
+        uint64_t threshold_bytes, usage_ns
+        const tf_globs *globs
+        uint32_t pressure_us, pressure_window_us
+        const char *pressure_path
+        cbool old, trace_self, no_snapshot, profile
+        void (*log)(void *ctx, int level, const char *text) noexcept
+        void *log_ctx
+    struct tf_program_info:
+        char name[64]
+        char hook[64]
+        char object[16]
+        int state
+        int error
+        char cost[32]
+        cbool more, replaced
+        uint64_t kinds[4]
+        char reason[512]
+        uint32_t id, insns, verified
+        uint64_t run_ns, run_count, recursion_misses
+    struct tf_map_info:
+        char name[20]
+        uint32_t id, type, max_entries
+        uint64_t bytes
+    struct tf_set_key:
+        uint64_t value
+        uint32_t table
+        uint32_t _pad0
+    struct tf_rules_spec:
+        uint64_t kind_mask[4]
+        uint32_t flags
+        const tf_set_key *keys
+        size_t n_keys
+        const uint32_t *follow
+        size_t n_follow
+    struct tf_synth_args:
+        uint32_t count, kind, text_len, stop_on_full
+        uint64_t first, tried, sent
+        uint32_t cpu
+    struct tf_probe:
+        int btf, ring_buffer, prog_load
+        char reason[256]
+    int tf_object_open(const tf_object_opts *o, tf_object **out, char *msg, size_t msg_size)
+    int tf_object_attach(tf_object *o, char *msg, size_t msg_size)
+    tf_source *tf_object_source(tf_object *o)
+    size_t tf_object_programs(tf_object *o, tf_program_info *out, size_t cap)
+    size_t tf_object_maps(tf_object *o, tf_map_info *out, size_t cap)
+    void tf_object_program_stats(tf_object *o)
+    int64_t tf_object_set_rules(tf_object *o, const tf_rules_spec *s)
+    int tf_object_set_rate(tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits)
+    int tf_object_set_throttle(tf_object *o, uint64_t rate, uint64_t burst)
+    int tf_object_set_paths(tf_object *o, uint32_t bits, const char *path)
+    uint32_t tf_object_tampered(tf_object *o, char *msg, size_t msg_size)
+    int tf_object_synth(tf_object *o, tf_synth_args *args)
+    void tf_object_reset_rings(tf_object *o)
+    void tf_object_forget(tf_object *o)
+    void tf_object_close(tf_object *o)
+    void tf_probe_run(tf_probe *out)
