@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: Apache-2.0
-# Install the Debian packages that building and testing need; without root or apt, say exactly which are missing.
+# Install the Debian packages that building needs; with `test`, those of the tests too. Without root or apt, say exactly which are missing:
+# for building that is an error; for tests only where TAPIO_FAST_REQUIRE names what needs them, else those tests skip.
 set -euo pipefail
 
 fail() { echo "deps: $*" >&2; exit 1; }
@@ -21,18 +22,7 @@ need make make
 need ar binutils
 need nm binutils
 need readelf binutils
-need ip iproute2
 need apt-get apt        # fetches the vendored sources
-need bpftrace bpftrace  # the live tests' independent witness
-need runc runc          # the containers of the tests
-need busybox busybox-static
-need capsh libcap2-bin
-need unshare util-linux
-need dpkg-deb dpkg      # tests/vm: unpacks kernels
-need mkfs.ext4 e2fsprogs
-case "$(uname -m)" in   # the machines of tests/vm
-x86_64) need qemu-system-x86_64 qemu-system-x86 ;;
-esac
 [ -e /usr/include/stdio.h ] || missing+=(libc6-dev)
 [ -e /usr/include/linux/bpf.h ] || missing+=(linux-libc-dev)
 if [ -z "${python:-}" ]; then
@@ -42,12 +32,31 @@ else
     "$python" -c 'import os, sysconfig; os.stat(os.path.join(sysconfig.get_path("include"), "Python.h"))' 2>/dev/null ||
         missing+=(python3-dev)
 fi
+to_build=${#missing[@]}
+
+if [ "${1:-}" = test ]; then
+    need bpftrace bpftrace  # the live tests' independent witness
+    need runc runc          # containers
+    need busybox busybox-static
+    need ip iproute2
+    need capsh libcap2-bin
+    need unshare util-linux
+    need dpkg-deb dpkg      # tests/vm: unpacks kernels
+    need mkfs.ext4 e2fsprogs
+    case "$(uname -m)" in   # the machines of tests/vm
+    x86_64) need qemu-system-x86_64 qemu-system-x86 ;;
+    esac
+fi
 
 if [ ${#missing[@]} -eq 0 ]; then
     echo "deps: all there (python: $python)"
     exit 0
 fi
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
+# Only tests lack something, and nothing promises that they run: where it cannot be installed they skip, and say why.
+if [ "$to_build" -eq 0 ] && ! [[ ",${TAPIO_FAST_REQUIRE:-}," =~ ,(live|runc|vm), ]]; then
+    fail() { echo "deps: $*; tests that need them will skip" >&2; exit 0; }
+fi
 command -v apt-get >/dev/null 2>&1 ||
     fail "these are missing and this machine has no apt-get to install them: ${missing[*]} (Debian's names)"
 [ "$(id -u)" -eq 0 ] || fail "these Debian packages are missing; as root run: apt-get install ${missing[*]}"

@@ -18,9 +18,9 @@ from tapio_fast.errors import ConfigError
 
 ENV_PREFIX = "TAPIO_FAST_"
 # Read by the build and by the test suite; not settings of a collector.
-ENV_NOT_SETTINGS = frozenset({"CLANG", "DEBUG", "JOBS", "MARCH", "NO_BPF", "REGISTER_ONLY", "REQUIRE", "SANITIZE", "SYSTEM_LIBBPF", "TIER",
+ENV_NOT_SETTINGS = frozenset({"CLANG", "DEBUG", "JOBS", "MARCH", "NO_BPF", "REGISTER_ONLY", "REQUIRE", "SANITIZE", "SYSTEM_LIBBPF", "TIER", "MODULE",
                               "TRIGGERS", "VENDOR_TARBALLS", "VM", "VM_CONSOLE",
-                              "VM_KERNELS", "VM_MINUTES"})
+                              "VM_KERNELS", "VM_SELECTION"})
 ETC_DIR = Path("/etc/tapio-fast")
 _SKIP_VERIFY = ("would let anybody pose as the server, so it cannot be set",
                 "remove it; give the issuer of the server's certificate as integration.ca_file, its name as integration.server_name")

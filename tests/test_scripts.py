@@ -6,6 +6,8 @@ from __future__ import annotations
 import hashlib
 import io
 import os
+import re
+import shutil
 import sys
 import tarfile
 import time
@@ -145,3 +147,21 @@ def test_vendor_falls_back_to_an_older_release(toy: dict[str, Any]) -> None:
     gone = dict(toy["release"][0], version="2", tarball="toy_2.orig.tar.gz")
     toy["release"].insert(0, gone)
     assert vendor.ensure(quiet=True)["toy"]["version"] == "1"
+
+
+@pytest.mark.parametrize(("argument", "required", "status", "said"), [
+    ((), "vm", 0, "deps: all there"),
+    (("test",), "", 0, "(runc|qemu).*; tests that need them will skip"),
+    (("test",), "root,live,vm", 1, "(runc|qemu)"),
+])
+def test_what_only_tests_need_is_asked_for_where_tests_need_it(
+        argument: tuple[str, ...], required: str, status: int, said: str, tmp_path: Path) -> None:
+    """On a machine that can build, has none of the tests' programs and can install nothing."""
+    for tool in ("bash", "gcc", "make", "ar", "nm", "readelf", "id", "uname", "sort", "mktemp", "tail", "rm"):
+        (tmp_path / tool).symlink_to(shutil.which(tool) or tool)
+    (tmp_path / "apt-get").write_text("#!/bin/false\n")
+    (tmp_path / "apt-get").chmod(0o755)
+    done = support.run(["bash", "scripts/deps.sh", *argument], check=False,
+                       env={"PATH": str(tmp_path), "PYTHON": sys.executable, "TAPIO_FAST_REQUIRE": required})
+    assert done.returncode == status, done.stdout
+    assert re.search(said, done.stdout)

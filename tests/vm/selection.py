@@ -1,0 +1,79 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which live tests run in a machine: all (`make test-vm`), or the short selection of CI, which has every domain and every variant once.
+
+Both are everything but what is named here with its reason: a new module or test runs in the machine unless somebody says why not.
+"""
+from __future__ import annotations
+
+from pathlib import Path
+
+from kernels import ROOT
+
+# not in the machine at all
+ELSEWHERE = {
+    "tests/bpf/test_load_time.py": "its budgets are of a real machine",
+    "tests/bpf/test_oracle.py": "bpftrace is not in the machine",
+}
+# too long for CI: modules and tests whose kernel side another one in the selection has too
+LONG = {
+    "tests/bpf/test_config_domains.py": "switches, a collector each",
+    "tests/bpf/test_race.py": "thousands of calls",
+    "tests/bpf/test_filter.py": "a collector for each setting of the gate, which is the same everywhere",
+    "tests/bpf/test_comms.py": "a collector for each pattern; the matcher is the same everywhere",
+    "tests/bpf/test_config_keys.py": "switches; what they switch is in the domains' own modules",
+    "tests/bpf/test_tamper.py": "looks at maps, which are the same everywhere",
+    "tests/bpf/test_sampling.py": "settings of the gate's sampler, which test_causes.py has",
+    "tests/bpf/test_file.py::test_hooks_of_the_kernels_own_paths_are_used_or_given_up": "test_hooks.py",
+    "tests/bpf/test_paths.py::test_a_path_rewritten_during_the_call_is_never_taken_for_true": "thousands of calls",
+    **{f"tests/bpf/test_paths.py::test_the_nearest_configured_directory_decides[chosen{n}-wanted{n}]": "other settings, the same code"
+       for n in (0, 1, 2, 3, 5, 6, 7)},
+    "tests/bpf/test_runc.py::test_ordinary_work_is_no_escape": "a container each",
+    "tests/bpf/test_runc.py::test_a_container_without_rights_tries": "a container each",
+    "tests/bpf/test_runc.py::test_into_the_hosts_mount_namespace": "a container each",
+    "tests/bpf/test_gate.py": "long loads; test_causes.py has each refusal of the gate",
+    "tests/bpf/test_ledger.py": "long loads, and no kernel side of its own",
+    "tests/bpf/test_dns.py::test_hostile_answers_come_out_as_the_slow_decoder_says": "the decoder runs in user space",
+    "tests/bpf/test_dns.py::test_a_full_table_is_counted_and_queries_are_still_recorded": "test_causes.py",
+    "tests/bpf/test_file.py::test_paths_that_cannot_be_read_are_counted": "test_causes.py",
+    "tests/bpf/test_file_io.py::test_a_full_table_is_counted": "test_causes.py",
+    "tests/bpf/test_file_io.py::test_a_very_high_descriptor_is_not_added_up": "a limit of ours",
+    "tests/bpf/test_file_io.py::test_single_operations_and_their_content[0]": "the other one is beside it",
+    **{f"tests/bpf/test_file_io.py::test_a_row_is_sent_when_the_descriptor_goes[{how}]": "the others are beside it" for how in ("dup", "range")},
+    "tests/bpf/test_identity.py::test_many_are_all_there": "many processes",
+    "tests/bpf/test_identity.py::test_one_alone": "switches",
+    "tests/bpf/test_memory_events.py::test_default_programs_are_rare_hooks_only": "switches",
+    "tests/bpf/test_memory_events.py::test_pressure_threshold_that_the_kernel_refuses_is_explained": "no program runs",
+    "tests/bpf/test_memory_events_mappings.py::test_the_entry_is_hooked_for_brk_only": "switches",
+    "tests/bpf/test_container.py::test_a_domain_of_its_own_attaches_nothing_else": "switches",
+    "tests/bpf/test_syscall.py::test_a_path_rewritten_during_the_call_stays_a_claim": "thousands of calls",
+    "tests/bpf/test_syscall.py::test_the_default_attaches_neither_end_of_system_calls": "switches",
+    "tests/bpf/test_usage.py::test_totals_never_fall_while_threads_come_and_go": "a long load",
+    "tests/bpf/test_usage.py::test_an_idle_collector_stays_idle": "waits",
+    "tests/bpf/test_network_events.py::test_an_address_rewritten_during_connect_never_changes_the_record": "thousands of calls",
+    "tests/bpf/test_network_events.py::test_what_is_switched_off_attaches_nothing": "switches",
+    "tests/bpf/test_network_events.py::test_binds_of_other_protocols_are_left_out": "switches",
+    **{f"tests/bpf/test_network_events.py::{test}[{host}]": "the other family is the same program" for test, host in (
+        ("test_every_state_of_a_connection", "::1"), ("test_lost_segments_are_drops_and_retransmissions", "::1"),
+        ("test_owners_of_lost_segments", "::1"), ("test_reset_of_a_connection", "127.0.0.1"), ("test_connection_to_a_closed_port", "::1"),
+        ("test_round_trips_one_sample_a_second", "::1"), ("test_udp_flows", "False-127.0.0.1"), ("test_udp_flows", "False-::ffff:127.0.0.1"),
+        ("test_udp_flows", "True-::1"), ("test_single_udp_operations", "127.0.0.1"), ("test_udp_to_a_closed_port", "127.0.0.1"))},
+    **{f"tests/bpf/test_dns.py::test_queries_and_answers[{which}]": "another one is beside it" for which in ("False-::1", "True-127.0.0.1")},
+}
+
+
+def modules(short: bool) -> list[str]:
+    """Modules to run, by path."""
+    there = ["tests/test_kernel_support.py", *(str(path.relative_to(ROOT)) for path in sorted(Path(ROOT, "tests/bpf").glob("test_*.py")))]
+    return [name for name in there if name not in ELSEWHERE and not (short and name in LONG)]
+
+
+def arguments(short: bool) -> list[str]:
+    """Arguments for pytest."""
+    left_out = [word for node in LONG if "::" in node for word in ("--deselect", node)] if short else []
+    return ["-m", "not slow", *left_out, *modules(short)]
+
+
+def silent(selected: list[str], passed: list[str]) -> list[str]:
+    """Return the selected modules of which no test passed: not run, or wholly skipped."""
+    spoke = {test.partition("::")[0].replace(".", "/") + ".py" for test in passed}
+    return [name for name in selected if name not in spoke]
