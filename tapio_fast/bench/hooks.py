@@ -5,9 +5,9 @@ Every variant is timed from outside: a C loop of system calls on one CPU, with a
 quickest counts: the others had a neighbour. Variants take turns; a figure is the median over the rounds of (variant - empty program),
 a ratio the median of (variant - empty) over the median of (least emit - empty).
 
-A ring is written once from end to end before anything is timed, ours and the yardstick's: in a virtual machine the first touch of each of
-its pages is a fault of the hypervisor's (1 us, 60 ns a record), which a collector meets once in its life. A slice in which our ring was
-full does not count: a record that is refused costs less than one that is sent.
+A ring is written once from end to end before anything is timed, ours and the yardstick's: a collector meets the first touch of its
+pages once in its life. A slice in which our ring was full does not count: a record that is
+refused costs less than one that is sent.
 """
 from __future__ import annotations
 
