@@ -30,6 +30,9 @@ LONG = {
     "tests/bpf/test_runc.py::test_ordinary_work_is_no_escape": "a container each",
     "tests/bpf/test_runc.py::test_a_container_without_rights_tries": "a container each",
     "tests/bpf/test_runc.py::test_into_the_hosts_mount_namespace": "a container each",
+    **{f"tests/bpf/test_attacks.py::{test}": "tables and sockets, the same on every kernel" for test in (
+        "test_first_processes_do_not_push_each_other_out", "test_a_storm_of_threads_without_memory_is_counted",
+        "test_what_a_former_client_accepts_comes_in", "test_dns_queries_in_the_same_memory")},
     "tests/bpf/test_gate.py": "long loads; test_causes.py has each refusal of the gate",
     "tests/bpf/test_ledger.py": "long loads, and no kernel side of its own",
     "tests/bpf/test_dns.py::test_hostile_answers_come_out_as_the_slow_decoder_says": "the decoder runs in user space",
