@@ -176,16 +176,22 @@ TF_ON_PATH(tf_file_open, TF_K_FILE_OPEN)
 	return true;
 }
 
-/* mknod, mknodat: the other way to make a file. */
-TF_ON_PATH(tf_file_mknod, TF_K_FILE_CREATE)
+/* A path to be made and its mode: (path, mode) or (dfd, path, mode). */
+static __always_inline void tf_read_new(struct tf_op *op, struct pt_regs *regs, bool at)
 {
-	if (nr == TF_NR_mknodat) {
+	if (at) {
 		tf_op_at(op, regs);
 		op->mode = tf_sys_arg(regs, 2);
 	} else {
 		op->path = tf_sys_arg(regs, 0);
 		op->mode = tf_sys_arg(regs, 1);
 	}
+}
+
+/* mknod, mknodat: the other way to make a file. */
+TF_ON_PATH(tf_file_mknod, TF_K_FILE_CREATE)
+{
+	tf_read_new(op, regs, nr == TF_NR_mknodat);
 	return true;
 }
 
@@ -209,13 +215,7 @@ TF_ON_PATH(tf_file_remove, TF_K_FILE_DELETE)
 
 TF_ON_PATH(tf_file_mkdir, TF_K_FILE_MKDIR)
 {
-	if (nr == TF_NR_mkdirat) {
-		tf_op_at(op, regs);
-		op->mode = tf_sys_arg(regs, 2);
-	} else {
-		op->path = tf_sys_arg(regs, 0);
-		op->mode = tf_sys_arg(regs, 1);
-	}
+	tf_read_new(op, regs, nr == TF_NR_mkdirat);
 	return true;
 }
 

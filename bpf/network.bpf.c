@@ -154,18 +154,11 @@ static __always_inline void tf_emit_change(struct tf_change *c, __u32 kind)
 /* listen, state: a row that says no more than the change. */
 static __always_inline void tf_emit_other(struct tf_change *c, const __u32 kind)
 {
-	struct tf_network *e;
-	struct tf_who who;
 	struct tf_gate g;
+	struct tf_network *e = tf_begin_owned(&g, c->owner, kind);
 
-	tf_read_owner(&who, c->owner);
-	if (!tf_admit(&g, &who, kind))
-		return;
-	e = tf_reserve(&g, kind, struct tf_network);
 	if (!e)
 		return;
-	tf_fill_gate(&g, &e->h, kind);
-	tf_fill_owner(&e->h, c->owner);
 	tf_fill_sock(e, c->sk, kind == TF_K_NETWORK_LISTEN ? TF_DIR_INGRESS : c->owner ? c->owner->direction : TF_DIR_UNKNOWN);
 	e->state = c->to;
 	e->old_state = c->from;
@@ -217,17 +210,10 @@ int BPF_PROG(tf_network_state, struct sock *sk, int oldstate, int newstate)
 static __always_inline struct tf_network *tf_begin_sock(struct tf_gate *g, struct sock *sk, const __u32 kind)
 {
 	struct tf_owner *owner = bpf_sk_storage_get(&tf_owners, sk, 0, 0);
-	struct tf_network *e;
-	struct tf_who who;
+	struct tf_network *e = tf_begin_owned(g, owner, kind);
 
-	tf_read_owner(&who, owner);
-	if (!tf_admit(g, &who, kind))
-		return NULL;
-	e = tf_reserve(g, kind, struct tf_network);
 	if (!e)
 		return NULL;
-	tf_fill_gate(g, &e->h, kind);
-	tf_fill_owner(&e->h, owner);
 	tf_fill_sock(e, sk, owner ? owner->direction : TF_DIR_UNKNOWN);
 	return e;
 }

@@ -96,17 +96,10 @@ static __always_inline struct tf_network *tf_begin_packet(struct tf_gate *g, str
 							  __u8 direction, const bool turned)
 {
 	struct tf_owner *owner = sk ? bpf_sk_storage_get(&tf_owners, sk, 0, 0) : NULL;
-	struct tf_network *e;
-	struct tf_who who;
+	struct tf_network *e = tf_begin_owned(g, owner, kind);
 
-	tf_read_owner(&who, owner);
-	if (!tf_admit(g, &who, kind))
-		return NULL;
-	e = tf_reserve(g, kind, struct tf_network);
 	if (!e)
 		return NULL;
-	tf_fill_gate(g, &e->h, kind);
-	tf_fill_owner(&e->h, owner);
 	tf_clear_network(e, p->protocol, direction);
 	e->cookie = sk ? tf_cookie(sk) : 0;
 	tf_fill_packet(e, p, turned);

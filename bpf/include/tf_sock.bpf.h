@@ -89,6 +89,23 @@ static __always_inline void tf_fill_owner(struct tf_header *h, const struct tf_o
 		h->flags |= TF_F_LISTENER_OWNER;
 }
 
+/* Asks the gate about a record whose subject is the owner (NULL: unknown), and begins its row: gate and subject. NULL: counted. */
+static __always_inline struct tf_network *tf_begin_owned(struct tf_gate *g, struct tf_owner *owner, const __u32 kind)
+{
+	struct tf_network *e;
+	struct tf_who who;
+
+	tf_read_owner(&who, owner);
+	if (!tf_admit(g, &who, kind))
+		return NULL;
+	e = tf_reserve(g, kind, struct tf_network);
+	if (!e)
+		return NULL;
+	tf_fill_gate(g, &e->h, kind);
+	tf_fill_owner(&e->h, owner);
+	return e;
+}
+
 static __always_inline __u64 tf_cookie(const struct sock *sk)
 {
 	__u64 address = 0;
