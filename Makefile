@@ -69,7 +69,7 @@ distclean: clean ## Remove .venv and the vendored sources too
 demo: build ## From nothing to a first look: set up, build, run the demo
 	@$(PY) -m tapio_fast.demo $(ARGS)
 
-test: deps-test build ## Run the tests (tier 1, under 25 minutes, 6.1 in qemu included); TESTS= and ARGS= narrow it
+test: deps-test build ## Run the tests (tier 1, half an hour, ten minutes of it 6.1 in qemu); TESTS= and ARGS= narrow it
 	@TAPIO_FAST_TIER=1 $(PYTEST) -m "not slow" $(ARGS) $(TESTS)
 
 test-long: deps-test build ## Run the tests with big inputs, and the slow ones
