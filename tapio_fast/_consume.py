@@ -21,6 +21,7 @@ class Reader(Protocol):
 
     def read(self, timeout: float | None = None) -> RecordBatch | None: ...
     def fileno(self) -> int: ...
+    def _queued(self) -> int: ...
     @property
     def ended(self) -> bool: ...
 
@@ -37,25 +38,36 @@ class Limits:
         self._end = None if duration is None else now + duration
         self._left = max_events
         self._idle_since = now
+        self._rest: int | None = None       # rows to hand over still, once time is up
 
     @property
     def full(self) -> bool:
         """True once max_events were taken."""
         return self._left == 0
 
-    def wait(self) -> float | None:
-        """Seconds that one read may wait; None once time is up."""
+    def wait(self, reader: Reader) -> float | None:
+        """Seconds that one read may wait: 0 once time is up, for what had been drained by then still counts; None when that is read.
+
+        What is drained later does not count: a consumer slower than its stream would never come to an end.
+        """
         now = time.monotonic()
         waits = [_SLICE]
         if self._end is not None:
             waits.append(self._end - now)
         if self._timeout is not None:
             waits.append(self._idle_since + self._timeout - now)
-        return None if min(waits) <= 0 else min(waits)
+        if min(waits) > 0:
+            self._rest = None
+            return min(waits)
+        if self._rest is None:
+            self._rest = reader._queued()
+        return 0.0 if self._rest > 0 else None
 
     def take(self, batch: RecordBatch) -> RecordBatch:
         """Count a batch; return it, or its first records in time when it holds more than are left."""
         records = len(batch) - len(batch[schema.META])
+        if self._rest is not None:
+            self._rest -= len(batch)
         if records:
             self._idle_since = time.monotonic()
         if self._left is None:
@@ -84,14 +96,16 @@ def head(batch: RecordBatch, n: int) -> RecordBatch:
 def batches(reader: Reader, limits: Limits) -> Iterator[RecordBatch]:
     """Yield batches until the collector stops or a limit is reached."""
     while not limits.full:
-        wait = limits.wait()
         try:
-            batch = reader.read(0 if wait is None else wait)    # what had been drained when time was up still counts
+            wait = limits.wait(reader)
+            if wait is None:
+                return
+            batch = reader.read(wait)
         except ClosedError:
             return      # by another thread, between two reads
         if batch is not None:
             yield limits.take(batch)
-        elif wait is None or reader.ended:
+        elif wait == 0 or reader.ended:
             return
 
 
@@ -114,16 +128,14 @@ async def abatches(reader: Reader, limits: Limits) -> AsyncIterator[RecordBatch]
     loop = asyncio.get_running_loop()
     while not limits.full:
         try:
-            batch = reader.read(0)
+            wait = limits.wait(reader)
+            batch = None if wait is None else reader.read(0)
         except ClosedError:
             return
         if batch is not None:
             yield limits.take(batch)
             continue
-        if reader.ended:
-            return
-        wait = limits.wait()
-        if wait is None:
+        if not wait or reader.ended:
             return
         ready = asyncio.Event()
         fd = reader.fileno()

@@ -214,6 +214,10 @@ class Collector:
         """True once the collector has stopped and every batch has been read."""
         return self._pump is None or bool(self._pump.ended)
 
+    def _queued(self) -> int:
+        """Rows that wait to be read now."""
+        return int(self._pump.stats()["user"]["queued"]) if self._pump is not None else 0
+
     def fileno(self) -> int:
         """Descriptor for select(): readable while a batch waits or the collector has ended. Attaches the consumer."""
         self._attach()
