@@ -225,10 +225,27 @@ class SyntheticSource(KernelSource):
             self._threads.append(thread)
             thread.start()
 
-    def _end(self) -> None:
+    def halt(self) -> None:
+        """Send no more; returns when the last record is on its ring. Twice is fine."""
         self._stop.set()
         for thread in self._threads:
             thread.join()
+
+    def send(self, kind: str) -> bool:
+        """Send one record from the calling thread's CPU, once the others are halted; return False when the ring had no room."""
+        cpu = min(os.sched_getaffinity(0))
+        first = sum(self.sent.values())
+        tried, sent, _ = self._need().synth(schema.KIND_BY_NAME[kind].number, 1, first, self._plan[3], self._plan[4])
+        self._note(cpu, kind, tried, sent)
+        return bool(sent)
+
+    def _note(self, cpu: int, kind: str, tried: int, sent: int) -> None:
+        key = (cpu, kind)
+        self.tried[key] = self.tried.get(key, 0) + tried
+        self.sent[key] = self.sent.get(key, 0) + sent
+
+    def _end(self) -> None:
+        self.halt()
 
     def wait(self, timeout: float | None = None) -> bool:
         """Wait until `count` records were tried; return False after `timeout` seconds."""
@@ -247,9 +264,7 @@ class SyntheticSource(KernelSource):
             kind = schema.KIND_BY_NAME[kinds[turn % len(kinds)]]
             n = chunk if share is None else min(chunk, share - first)
             tried, sent, _ = self._need().synth(kind.number, n, first, text_len, stop_on_full)
-            key = (cpu, kind.name)
-            self.tried[key] = self.tried.get(key, 0) + tried
-            self.sent[key] = self.sent.get(key, 0) + sent
+            self._note(cpu, kind.name, tried, sent)
             first += sent if stop_on_full else tried
             turn += sent == n or not stop_on_full
             if rate:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ import support
 from tapio_fast import schema
 from tapio_fast._core import _bench
 from tapio_fast._core._engine import Pool
+from tapio_fast.batch import RecordBatch
 from tapio_fast.bench import _main, _measure, _rows, drain, endtoend, live, main
 from tapio_fast.bench._measure import Effort, Samples, WrongResultError, expect, ratio, take_turns
 from tapio_fast.bench._rows import Row, not_measured
@@ -199,6 +201,21 @@ def test_live_cases_lose_nothing() -> None:
     rows = {row["name"]: row for row in map(json.loads, (line for line in done.stdout.splitlines() if line.startswith("{")))}
     assert rows["live"]["value"] > 0 and rows["end-to-end/idle"]["value"] is not None
     assert rows["end-to-end/20,000 records/s, wake-ups"]["ok"] is True
+
+
+@pytest.mark.live
+def test_a_full_ring_is_waited_for_and_accounted_to_the_last_refusal(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that stands still for a while makes the generator wait; every refused reserve is a gap in seq, the last ones too."""
+    read = live.Reader.read
+
+    def slowly(self: live.Reader, batch: RecordBatch) -> None:
+        time.sleep(0.02)
+        read(self, batch)
+
+    monkeypatch.setattr(live, "RING_MIB", 1)
+    monkeypatch.setattr(live.Reader, "read", slowly)
+    ledger = live.through_collector(0.5)[2]
+    assert ledger["k_ring_full"] > 1
 
 
 @pytest.mark.live
