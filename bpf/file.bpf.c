@@ -71,32 +71,33 @@ __noinline int tf_lose_op(__u32 kind)
 /* A handler: `static bool NAME(op, regs, ret, nr)` follows the macro, as the body. True: the row is to be made; where there is no memory
  * for that it is asked on the stack, for the kind that is lost. */
 #define TF_ON_PATH(name, k) \
-	static __always_inline bool name##_body(struct tf_op *op, struct pt_regs *regs, long ret, __u32 nr); \
+	static __always_inline bool name##_body(struct tf_op *op, const struct tf_regs *regs, long ret, __u32 nr); \
 	SEC("tp_btf/sys_exit") int name(__u64 *ctx) \
 	{ \
-		struct pt_regs *regs = (struct pt_regs *)ctx[0]; \
+		const struct tf_regs regs = tf_regs_of((const void *)ctx[0]); \
 		const long ret = (long)*(volatile __u64 *)&ctx[1]; /* at once: a pointer into ctx that clang keeps is refused */ \
-		__u32 nr = tf_sys_nr(regs); \
+		__u32 nr = tf_sys_nr(&regs); \
 		struct tf_op *op = bpf_task_storage_get(&tf_ops, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE), lost; \
 		if (op) { \
 			tf_op_begin(op, k, ret, nr); \
-			if (name##_body(op, regs, ret, nr)) \
+			if (name##_body(op, &regs, ret, nr)) \
 				bpf_tail_call(ctx, &tf_finish, 0); \
 		} else { \
 			tf_op_begin(&lost, k, ret, nr); \
-			if (name##_body(&lost, regs, ret, nr)) \
+			if (name##_body(&lost, &regs, ret, nr)) \
 				tf_lose_op(lost.kind); \
 		} \
 		tf_sys_go(ctx, &tf_exit_progs, nr, tf_sys_wanted(nr), 0, TF_SYS_FILE + 1); \
 		return 0; \
 	} \
-	static __always_inline bool name##_body(struct tf_op *op, struct pt_regs *regs, long ret, __u32 nr)
+	static __always_inline bool name##_body(struct tf_op *op, const struct tf_regs *regs, long ret, __u32 nr)
 
 /* Never attached: called by every handler below. */
 SEC("tp_btf/sys_exit")
 int tf_file_finish(__u64 *ctx)
 {
-	__u32 nr = tf_sys_nr((struct pt_regs *)ctx[0]);
+	const struct tf_regs regs = tf_regs_of((const void *)ctx[0]);
+	__u32 nr = tf_sys_nr(&regs);
 	struct tf_op *op = bpf_task_storage_get(&tf_ops, bpf_get_current_task_btf(), 0, 0);
 
 	if (op)
@@ -106,14 +107,14 @@ int tf_file_finish(__u64 *ctx)
 }
 
 /* The operation is on the file that argument 0 is the descriptor of. */
-static __always_inline void tf_op_on_fd(struct tf_op *op, struct pt_regs *regs)
+static __always_inline void tf_op_on_fd(struct tf_op *op, const struct tf_regs *regs)
 {
 	op->fd = tf_sys_arg(regs, 0);
 	op->file = (__u64)tf_file_of(tf_current(), op->fd);
 }
 
 /* An open path: dfd and string in arguments 0 and 1. */
-static __always_inline void tf_op_at(struct tf_op *op, struct pt_regs *regs)
+static __always_inline void tf_op_at(struct tf_op *op, const struct tf_regs *regs)
 {
 	op->dfd = tf_sys_arg(regs, 0);
 	op->path = tf_sys_arg(regs, 1);
@@ -124,7 +125,7 @@ struct tf_open_how {
 };
 
 /* What the call asked for. openat2 has its flags in user memory. */
-static __always_inline void tf_read_request(struct tf_op *op, struct pt_regs *regs, __u32 nr)
+static __always_inline void tf_read_request(struct tf_op *op, const struct tf_regs *regs, __u32 nr)
 {
 	struct tf_open_how how = {};
 
@@ -177,7 +178,7 @@ TF_ON_PATH(tf_file_open, TF_K_FILE_OPEN)
 }
 
 /* A path to be made and its mode: (path, mode) or (dfd, path, mode). */
-static __always_inline void tf_read_new(struct tf_op *op, struct pt_regs *regs, bool at)
+static __always_inline void tf_read_new(struct tf_op *op, const struct tf_regs *regs, bool at)
 {
 	if (at) {
 		tf_op_at(op, regs);
@@ -220,7 +221,7 @@ TF_ON_PATH(tf_file_mkdir, TF_K_FILE_MKDIR)
 }
 
 /* Two paths: (old, new) or (old dfd, old, new dfd, new, flags). */
-static __always_inline void tf_op_two(struct tf_op *op, struct pt_regs *regs, bool at, bool flags)
+static __always_inline void tf_op_two(struct tf_op *op, const struct tf_regs *regs, bool at, bool flags)
 {
 	if (!at) {
 		op->path = tf_sys_arg(regs, 0);

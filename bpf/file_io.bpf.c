@@ -72,7 +72,7 @@ static __always_inline void tf_io_begin(struct tf_io *io, const __u32 kind, __u3
 
 /* fd, buffer (or vector, count), size, position: the order of all calls of the two families. preadv and pwritev have the position's low
  * half in argument 3, which on 64 bits is all of it; -1 in the "2" variants means the file's own position. */
-static __always_inline void tf_io_plain(struct pt_regs *regs, long ret, const bool write, __u32 nr)
+static __always_inline void tf_io_plain(const struct tf_regs *regs, long ret, const bool write, __u32 nr)
 {
 	const bool positioned = write ? nr == TF_NR_pwrite64 || nr == TF_NR_pwritev || nr == TF_NR_pwritev2 :
 					nr == TF_NR_pread64 || nr == TF_NR_preadv || nr == TF_NR_preadv2;
@@ -99,7 +99,7 @@ static __always_inline __s64 tf_io_position(struct tf_io *io, __u64 pointer, lon
 
 /* From file to file (or pipe, or socket): sendfile(out, in, position, n); copy_file_range and splice (in, position, out, position, n). Each
  * end that is a regular file has an operation. */
-static __always_inline void tf_io_move(struct pt_regs *regs, long ret, __u32 nr)
+static __always_inline void tf_io_move(const struct tf_regs *regs, long ret, __u32 nr)
 {
 	const bool sendfile = nr == TF_NR_sendfile, small = tf_compat_nr(regs) == TF_I386_SENDFILE;
 	struct tf_io io;

@@ -292,7 +292,7 @@ struct tf_mapping {
 };
 
 /* What one of the calls did or tried: by its arguments, in registers, which no other thread can change. False: nothing of ours. */
-static __always_inline bool tf_read_mapping(struct tf_mapping *m, struct pt_regs *regs, long ret, __u32 nr)
+static __always_inline bool tf_read_mapping(struct tf_mapping *m, const struct tf_regs *regs, long ret, __u32 nr)
 {
 	m->address = tf_sys_arg(regs, 0);
 	m->size = tf_sys_arg(regs, 1);
@@ -326,7 +326,7 @@ static __always_inline bool tf_read_mapping(struct tf_mapping *m, struct pt_regs
 }
 
 /* brk(2) answers with the break, also when it refuses to move it. Growth only: from the old break to the one asked for. */
-static __always_inline bool tf_read_brk(struct tf_mapping *m, struct pt_regs *regs)
+static __always_inline bool tf_read_brk(struct tf_mapping *m, const struct tf_regs *regs)
 {
 	const struct tf_note *note = tf_note_of(TF_NR_brk);
 	__u64 wanted = tf_sys_arg(regs, 0);

@@ -48,7 +48,7 @@ int BPF_PROG(tf_security_module, struct module *mod)
 }
 
 /* A process looks into, or takes something of, another one. Refused ones are also security.access_denied. */
-static __always_inline void tf_on_trace(struct pt_regs *regs, long ret, __u32 nr)
+static __always_inline void tf_on_trace(const struct tf_regs *regs, long ret, __u32 nr)
 {
 	struct tf_act a = tf_new_act(TF_K_SECURITY_PROCESS_VM, TF_A_PTRACE, ret);
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -78,7 +78,7 @@ static __always_inline void tf_on_trace(struct pt_regs *regs, long ret, __u32 nr
 }
 
 /* init_module(image, len, args), finit_module(fd, args, flags), delete_module(name, flags) */
-static __always_inline void tf_on_modules(struct pt_regs *regs, long ret, __u32 nr)
+static __always_inline void tf_on_modules(const struct tf_regs *regs, long ret, __u32 nr)
 {
 	struct tf_act a = tf_new_act(TF_K_SECURITY_MODULE_LOAD, TF_A_MODULE_INIT, ret);
 	__u32 tid = (__u32)bpf_get_current_pid_tgid();
@@ -102,7 +102,7 @@ static __always_inline void tf_on_modules(struct pt_regs *regs, long ret, __u32 
 }
 
 /* The tree of mounts. Paths are the target's: of what was mounted, moved, or made the root. */
-static __always_inline void tf_on_mount(struct pt_regs *regs, long ret, __u32 nr)
+static __always_inline void tf_on_mount(const struct tf_regs *regs, long ret, __u32 nr)
 {
 	struct tf_act a = tf_new_act(TF_K_SECURITY_MOUNT, TF_A_MOUNT, ret);
 	struct task_struct *task = bpf_get_current_task_btf();
@@ -147,7 +147,7 @@ static __always_inline void tf_on_mount(struct pt_regs *regs, long ret, __u32 nr
 }
 
 /* memfd_create(name, flags): the name that the kernel gave the file, past its "memfd:". */
-static __always_inline void tf_fill_memfd(struct tf_act *a, struct pt_regs *regs, long ret)
+static __always_inline void tf_fill_memfd(struct tf_act *a, const struct tf_regs *regs, long ret)
 {
 	struct file *file = ret < 0 ? NULL : tf_file_of(bpf_get_current_task_btf(), ret);
 
@@ -165,7 +165,7 @@ static __always_inline void tf_fill_memfd(struct tf_act *a, struct pt_regs *regs
 }
 
 /* struct perf_event_attr: u32 type, u32 size, u64 config. pid -1: everything on a CPU. */
-static __always_inline void tf_fill_perf(struct tf_act *a, struct pt_regs *regs, long ret)
+static __always_inline void tf_fill_perf(struct tf_act *a, const struct tf_regs *regs, long ret)
 {
 	__u64 attr[2] = {};
 
@@ -180,7 +180,7 @@ static __always_inline void tf_fill_perf(struct tf_act *a, struct pt_regs *regs,
 }
 
 /* Keys: operation or keyring in value, the key's serial in object_id. */
-static __always_inline void tf_fill_key(struct tf_act *a, struct pt_regs *regs, long ret, __u32 nr)
+static __always_inline void tf_fill_key(struct tf_act *a, const struct tf_regs *regs, long ret, __u32 nr)
 {
 	a->kind = TF_K_SECURITY_KEYCTL;
 	if (nr == TF_NR_keyctl) {
@@ -196,7 +196,7 @@ static __always_inline void tf_fill_key(struct tf_act *a, struct pt_regs *regs, 
 }
 
 /* What is rarely done by a program that means well: bpf, memfd_create, userfaultfd, perf_event_open, keys. */
-static __always_inline void tf_on_rare(struct pt_regs *regs, long ret, __u32 nr)
+static __always_inline void tf_on_rare(const struct tf_regs *regs, long ret, __u32 nr)
 {
 	struct tf_act a = tf_new_act(TF_K_SECURITY_BPF, TF_A_BPF, ret);
 	bool wanted = tf_enabled(TF_K_SECURITY_BPF);
@@ -227,7 +227,7 @@ static __always_inline void tf_on_rare(struct pt_regs *regs, long ret, __u32 nr)
 #define AF_PACKET 17     /* linux/socket.h */
 
 /* socket(family, type, protocol): often called, so what is neither raw nor of packets goes home at once. */
-static __always_inline void tf_on_socket(struct pt_regs *regs, long ret, __u32 nr)
+static __always_inline void tf_on_socket(const struct tf_regs *regs, long ret, __u32 nr)
 {
 	__u32 family = tf_sys_arg(regs, 0), type = tf_sys_arg(regs, 1) & SOCK_TYPE_MASK;
 	struct tf_act a;
@@ -243,7 +243,7 @@ static __always_inline void tf_on_socket(struct pt_regs *regs, long ret, __u32 n
 
 /* mmap(addr, len, prot, flags, fd, off), mprotect(addr, len, prot), pkey_mprotect(addr, len, prot, key) with write and execute at once.
  * Memory that is made executable after it was written (as JITs do) is not told: what it was before cannot be seen at the exit. */
-static __always_inline void tf_on_memory(struct pt_regs *regs, long ret, __u32 nr)
+static __always_inline void tf_on_memory(const struct tf_regs *regs, long ret, __u32 nr)
 {
 	const __u32 both = 2 | 4; /* PROT_WRITE, PROT_EXEC: uapi/asm-generic/mman-common.h */
 	__u32 prot = tf_sys_arg(regs, 2), map = tf_sys_arg(regs, 3);

@@ -62,11 +62,11 @@ SEC("fentry/commit_creds")
 int BPF_PROG(tf_security_commit, struct cred *new_cred)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(task);
+	const struct tf_regs regs = tf_regs_of((const void *)bpf_task_pt_regs(task));
 	struct tf_ids old, new;
 	struct tf_act a;
 
-	if (!new_cred || !regs || (task->flags & PF_KTHREAD) || tf_changes_ids(tf_sys_nr(regs)))
+	if (!new_cred || !regs.at || (task->flags & PF_KTHREAD) || tf_changes_ids(tf_sys_nr(&regs)))
 		return 0;
 	tf_read_ids(&old, task);
 	tf_read_cred(&new, new_cred);
@@ -76,7 +76,7 @@ int BPF_PROG(tf_security_commit, struct cred *new_cred)
 }
 
 /* set*id, capset: the entry noted the ids before. */
-static __always_inline void tf_on_ids(struct pt_regs *regs, long ret, __u32 nr)
+static __always_inline void tf_on_ids(const struct tf_regs *regs, long ret, __u32 nr)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct tf_note *note = tf_note_of(nr);
@@ -202,7 +202,7 @@ int BPF_PROG(tf_security_exec, struct task_struct *task, int old_pid, struct lin
 }
 
 /* setns(fd, type): type 0 takes what the descriptor is. */
-static __always_inline void tf_fill_setns(struct tf_act *a, struct task_struct *task, struct pt_regs *regs)
+static __always_inline void tf_fill_setns(struct tf_act *a, struct task_struct *task, const struct tf_regs *regs)
 {
 	struct file *file = tf_file_of(task, tf_sys_arg(regs, 0));
 	struct inode *inode = file ? TF_READ(file, f_inode) : NULL;
@@ -224,7 +224,7 @@ static __always_inline void tf_fill_setns(struct tf_act *a, struct task_struct *
 }
 
 /* unshare, setns; clone and clone3 where they failed (tf_judge_clone has the others). */
-static __always_inline void tf_on_namespace(struct pt_regs *regs, long ret, __u32 nr)
+static __always_inline void tf_on_namespace(const struct tf_regs *regs, long ret, __u32 nr)
 {
 	struct tf_act a = tf_new_act(TF_K_SECURITY_NAMESPACE, TF_A_UNSHARE, ret);
 	struct task_struct *task = bpf_get_current_task_btf();

@@ -89,13 +89,14 @@ static __always_inline void tf_send_refusal(__u32 cap, __s32 error)
  * memory (CAP_SYS_ADMIN, in calls that need no such right): those are left out. */
 static __always_inline bool tf_is_accounting(struct task_struct *task, __u32 cap)
 {
-	struct pt_regs *regs = cap == CAP_SYS_ADMIN ? (struct pt_regs *)bpf_task_pt_regs(task) : NULL;
-	__u32 nr = regs ? tf_sys_nr(regs) : TF_NR_NONE;
+	const struct tf_regs regs = tf_regs_of(cap == CAP_SYS_ADMIN ? (const void *)bpf_task_pt_regs(task) : NULL);
+	__u32 nr;
 
-	if (!regs)
+	if (!regs.at)
 		return false;
+	nr = tf_sys_nr(&regs);
 	if (nr == TF_NR_clone)
-		return !(tf_sys_arg(regs, 0) & CLONE_NAMESPACES);
+		return !(tf_sys_arg(&regs, 0) & CLONE_NAMESPACES);
 	return nr == TF_NR_mmap || nr == TF_NR_brk || nr == TF_NR_mremap || nr == TF_NR_mprotect || nr == TF_NR_pkey_mprotect ||
 	       nr == TF_NR_munmap || nr == TF_NR_execve || nr == TF_NR_execveat || nr == TF_NR_fork || nr == TF_NR_vfork ||
 	       nr == TF_NR_NONE; /* a page fault: the stack grows */
@@ -207,12 +208,12 @@ int BPF_PROG(tf_security_uring_op_sqe, struct io_kiocb *req, bool force_nonblock
 /* Whether current runs an io_uring request: as a worker of a ring, or while it submits. */
 static __always_inline bool tf_in_uring(struct task_struct *task)
 {
-	struct pt_regs *regs;
+	struct tf_regs regs;
 
 	if (TF_GO(task, flags) & PF_IO_WORKER)
 		return true;
-	regs = (struct pt_regs *)bpf_task_pt_regs(task);
-	return regs && tf_sys_nr(regs) == TF_NR_io_uring_enter;
+	regs = tf_regs_of((const void *)bpf_task_pt_regs(task));
+	return regs.at && tf_sys_nr(&regs) == TF_NR_io_uring_enter;
 }
 
 /* Hook: security_file_open (fentry, with bpf_task_pt_regs: 5.15): an operation's open, with the path that the kernel found. A row beside

@@ -65,7 +65,7 @@ __noinline int tf_claim_args(struct tf_act *a, const struct tf_call_args *args, 
 	return 0;
 }
 
-static __always_inline void tf_claim_path(struct tf_act *a, const struct pt_regs *regs, __u32 dir, __u32 path)
+static __always_inline void tf_claim_path(struct tf_act *a, const struct tf_regs *regs, __u32 dir, __u32 path)
 {
 	struct tf_call_args args = {{tf_sys_arg(regs, 0), tf_sys_arg(regs, 1), tf_sys_arg(regs, 2), tf_sys_arg(regs, 3)}};
 
@@ -73,7 +73,7 @@ static __always_inline void tf_claim_path(struct tf_act *a, const struct pt_regs
 }
 
 /* struct sockaddr: family; port and address, or a path. As user memory claims it. */
-static __always_inline void tf_claim_address(struct tf_act *a, struct task_struct *task, const struct pt_regs *regs)
+static __always_inline void tf_claim_address(struct tf_act *a, struct task_struct *task, const struct tf_regs *regs)
 {
 	__u64 from = tf_sys_arg(regs, 1), head = 0; /* family, port, IPv4's address or the first bytes of a path */
 	__u32 len = tf_sys_arg(regs, 2), n = len < 8 ? len : 8;
@@ -111,7 +111,7 @@ static __always_inline void tf_begin_act(struct tf_act *a, __u32 kind, __u32 act
 
 /* One that was refused. `changes`: a change of a file, not an open, exec, connect or bind. */
 static __always_inline void tf_deny(struct tf_act *a, const bool changes, const struct tf_path_call *call, struct task_struct *task,
-				    const struct pt_regs *regs, long ret)
+				    const struct tf_regs *regs, long ret)
 {
 	tf_begin_act(a, TF_K_SECURITY_ACCESS_DENIED, call->action, ret);
 	if (!changes && call->what & TF_ADDRESS)
@@ -145,7 +145,7 @@ static __always_inline bool tf_sensitive_file(struct tf_act *a, struct file *fil
 #define O_PATH 010000000
 
 /* An open that may change the file: for writing, or with O_TRUNC. openat2 has its flags in user memory: what the open file says counts. */
-static __always_inline void tf_sensitive_open(struct tf_act *a, struct task_struct *task, const struct pt_regs *regs, long ret, __u32 nr,
+static __always_inline void tf_sensitive_open(struct tf_act *a, struct task_struct *task, const struct tf_regs *regs, long ret, __u32 nr,
 					      const struct tf_path_call *call)
 {
 	struct file *file = ret >= 0 ? tf_file_of(task, ret) : NULL;
@@ -176,7 +176,7 @@ static __always_inline void tf_sensitive_open(struct tf_act *a, struct task_stru
 /* A change by name. Sensitive by what the kernel noted that it changed, whatever the name; or by the text of a path (the first of two that
  * is), for what failed, was not there before, or is on a kernel or file system that notes nothing. */
 static __always_inline void tf_sensitive_change(struct tf_act *a, const struct tf_path_call *call, struct task_struct *task,
-						const struct pt_regs *regs, long ret, __u32 nr)
+						const struct tf_regs *regs, long ret, __u32 nr)
 {
 	struct tf_touch *touch;
 

@@ -12,29 +12,54 @@ TF_KEEP_BTF(tf_syscall)
 
 /* A call of the 32-bit interface without a counterpart, or of x32 (the bit in its number): nobody looks at it, but that it was made is
  * known. */
-static __always_inline void tf_note_foreign(__u32 raw)
+static __always_inline void tf_note_foreign(const struct tf_regs *regs)
 {
-	__u32 cpu = bpf_get_smp_processor_id();
+	__u32 cpu = bpf_get_smp_processor_id(), raw = tf_sys_raw(regs);
 	struct tf_cpu_state *state;
 
-	if (raw == TF_NR_NONE || (!tf_is_compat() && !(raw & TF_X32_BIT)))
+	if (raw == TF_NR_NONE || (!regs->compat && !(raw & TF_X32_BIT)))
 		return; /* what a handler of signals returns by, or a number that is nobody's */
 	state = bpf_map_lookup_elem(&tf_cpus, &cpu);
 	if (state)
 		tf_add(&state->foreign_calls, 1);
 }
 
+/* The number of a call, where a program is small enough for the verifier to go both ways: nearly all calls cost no call of a function. */
+static __always_inline __u32 tf_sys_nr_at_once(const struct tf_regs *regs)
+{
+#if defined(__TARGET_ARCH_arm64)
+	return tf_sys_nr(regs);
+#else
+	return regs->compat ? tf_sys_nr(regs) : tf_sys_raw(regs);
+#endif
+}
+
+/* To the first handler, without returning where it is known by a place in tf_direct_progs: the kernel writes a jump to a constant place into
+ * our code, where one to a place that only the run tells goes through a retpoline (50 ns of what a row costs). */
+static __always_inline void tf_sys_go_direct(__u64 *ctx, __u32 place)
+{
+#define TF_TO(n) case n: bpf_tail_call_static(ctx, &tf_direct_progs, n); break;
+	switch (place) {
+	TF_TO(1) TF_TO(2) TF_TO(3) TF_TO(4) TF_TO(5) TF_TO(6) TF_TO(7) TF_TO(8) TF_TO(9) TF_TO(10) TF_TO(11) TF_TO(12) TF_TO(13) TF_TO(14)
+	TF_TO(15) TF_TO(16) TF_TO(17) TF_TO(18) TF_TO(19) TF_TO(20) TF_TO(21) TF_TO(22) TF_TO(23) TF_TO(24) TF_TO(25) TF_TO(26) TF_TO(27)
+	TF_TO(28) TF_TO(29) TF_TO(30) TF_TO(31)
+	}
+#undef TF_TO
+	_Static_assert(TF_SYS_DIRECT == 32, "a case for each place");
+}
+
 /* Hook: sys_exit, since 2.6.28, at the end of every system call of every process: so the first thing is one array lookup. */
 SEC("tp_btf/sys_exit")
 int tf_sys_exit(__u64 *ctx)
 {
-	struct pt_regs *regs = (struct pt_regs *)ctx[0];
-	__u32 nr = tf_sys_nr(regs), wants = tf_sys_wanted(nr);
+	const struct tf_regs regs = tf_regs_of((const void *)ctx[0]);
+	__u32 nr = tf_sys_nr_at_once(&regs), wants = tf_sys_wanted(nr);
 
 	if (nr >= TF_SYS_MAX)
-		tf_note_foreign(tf_sys_raw(regs));
+		tf_note_foreign(&regs);
 	if (!(wants & 0xff))
 		return 0;
+	tf_sys_go_direct(ctx, TF_SYS_FIRST(wants));
 	tf_sys_go(ctx, &tf_exit_progs, nr, wants, 0, 0);
 	return 0;
 }
@@ -43,11 +68,12 @@ int tf_sys_exit(__u64 *ctx)
 SEC("tp_btf/sys_enter")
 int tf_sys_enter(__u64 *ctx)
 {
-	__u32 nr = tf_sys_nr((struct pt_regs *)ctx[0]), wants = tf_sys_wanted(nr);
+	const struct tf_regs regs = tf_regs_of((const void *)ctx[0]);
+	__u32 nr = tf_sys_nr_at_once(&regs), wants = tf_sys_wanted(nr);
 	struct task_struct *task;
 	struct tf_note *note;
 
-	if (!(wants & ~0xffu))
+	if (!(wants & TF_SYS_BEFORE))
 		return 0;
 	task = tf_current();
 	note = bpf_task_storage_get(&tf_notes, bpf_get_current_task_btf(), 0, BPF_LOCAL_STORAGE_GET_F_CREATE);
@@ -62,7 +88,7 @@ int tf_sys_enter(__u64 *ctx)
 }
 
 /* The path argument of a call, 0 = it has none, or gave none. */
-static __always_inline __u64 tf_path_arg(const struct pt_regs *regs, __u32 nr)
+static __always_inline __u64 tf_path_arg(const struct tf_regs *regs, __u32 nr)
 {
 	__u32 place = nr < TF_SYS_MAX ? nr : TF_SYS_MAX - 1; /* the last number is no call's */
 
@@ -75,7 +101,7 @@ static __always_inline __u64 tf_path_arg(const struct pt_regs *regs, __u32 nr)
 	}
 }
 
-static __always_inline void tf_fill_call(struct tf_syscall *e, struct pt_regs *regs, long ret, __u32 nr, struct task_struct *task)
+static __always_inline void tf_fill_call(struct tf_syscall *e, const struct tf_regs *regs, long ret, __u32 nr, struct task_struct *task)
 {
 	for (int i = 0; i < 6; i++)
 		e->args[i] = tf_sys_arg(regs, i);
@@ -85,8 +111,7 @@ static __always_inline void tf_fill_call(struct tf_syscall *e, struct pt_regs *r
 	e->sp = tf_regs_sp(regs);
 	e->nr = nr;
 	e->errno_ = tf_sys_errno(ret);
-	if (tf_is_compat())
-		e->h.flags |= TF_F_COMPAT;
+	e->h.flags |= TF_F_COMPAT & regs->compat;
 	e->path.offset = e->path.len = e->path.full_len = 0;
 	e->_pad0 = 0;
 }
@@ -110,7 +135,7 @@ static __always_inline __u16 tf_claim_path(struct tf_slot *slot, struct tf_text 
 	return TF_F_USER_CLAIMED | TF_F_TRUNCATED;
 }
 
-static __always_inline void tf_emit_with_path(struct tf_gate *g, struct tf_who *who, struct pt_regs *regs, long ret, __u32 nr, __u16 flags)
+static __always_inline void tf_emit_with_path(struct tf_gate *g, struct tf_who *who, const struct tf_regs *regs, long ret, __u32 nr, __u16 flags)
 {
 	struct task_struct *task = bpf_get_current_task_btf();
 	struct tf_slot *slot = tf_claim(g);

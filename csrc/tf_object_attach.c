@@ -41,6 +41,21 @@ static struct bpf_link *attach_cgroup(const struct bpf_program *prog)
 	return link;
 }
 
+/* The place of an exit handler in map tf_direct_progs; 0: none is left, or it could not be put there. The other arrays lead to it all the same,
+ * slower. */
+static uint32_t direct_place(struct tf_object *o, const struct bpf_program *prog)
+{
+	const int fd = bpf_program__fd(prog);
+	uint32_t place = 1;
+
+	while (place < TF_SYS_DIRECT && o->direct[place] && o->direct[place] != prog)
+		place++;
+	if (place == TF_SYS_DIRECT || bpf_map_update_elem(o->map_fd[TF_M_DIRECT_PROGS], &place, &fd, BPF_ANY))
+		return 0;
+	o->direct[place] = prog;
+	return place;
+}
+
 /* Puts a handler behind each of its numbers. */
 static int wire(struct tf_object *o, struct tf_program *p)
 {
@@ -49,6 +64,7 @@ static int wire(struct tf_object *o, struct tf_program *p)
 	const uint8_t flags = p->spec->flags;
 	uint32_t *wants = o->mapped[TF_M_SYS_WANTS];
 	uint32_t bits = exit ? TF_SYS_EXIT(p->spec->stage) : TF_SYS_ENTER(p->spec->stage);
+	const uint32_t place = exit ? direct_place(o, p->prog) : 0, before = exit ? bits - 1 : 0;
 
 	if (flags & TF_PS_TIMED || (p->spec->stage == TF_SYS_CALL && o->opts.options & TF_O_DURATIONS))
 		bits |= TF_SYS_TIMED;
@@ -66,6 +82,8 @@ static int wire(struct tf_object *o, struct tf_program *p)
 		rc = bpf_map_update_elem(array, &index, &fd, BPF_ANY);
 		if (rc)
 			return rc;
+		if (exit && !(o->kept.wants[nr] & before)) /* no earlier stage has a handler: ours is the first */
+			o->kept.wants[nr] = (o->kept.wants[nr] & 0xffffffu) | place << 24;
 		o->kept.wants[nr] |= bits;
 		tf_store_release(&wants[(size_t)nr * 2], o->kept.wants[nr]);
 	}
@@ -111,7 +129,7 @@ static bool is_hook(const struct tf_program_spec *s)
 /* A dispatcher is due when one of the numbers is wanted at its side. */
 static bool dispatch_due(const struct tf_object *o, const struct tf_program_spec *s)
 {
-	const uint32_t side = strstr(s->hook, "sys_exit") ? 0xff : ~0xffu;
+	const uint32_t side = strstr(s->hook, "sys_exit") ? 0xff : TF_SYS_BEFORE;
 	const uint32_t *wants = o->mapped[TF_M_SYS_WANTS];
 
 	for (uint32_t nr = 0; nr < TF_SYS_MAX; nr++)

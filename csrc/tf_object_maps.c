@@ -16,7 +16,8 @@ static const char *const map_names[TF_M_COUNT] = {
 	[TF_M_RULES] = ".data.tf_rules", [TF_M_RATES] = ".data.tf_rates", [TF_M_SLOTS] = "tf_slots", [TF_M_RINGS_CRIT] = "tf_rings_crit",
 	[TF_M_RINGS_BULK] = "tf_rings_bulk", [TF_M_RULE_SETS] = "tf_rule_sets", [TF_M_FOLLOW] = "tf_follow",
 	[TF_M_BUCKETS] = "tf_buckets", [TF_M_OWNERS] = "tf_owners", [TF_M_SYS_WANTS] = "tf_sys_wants", [TF_M_GLOBS] = "tf_globs",
-	[TF_M_NOTES] = "tf_notes", [TF_M_EXIT_PROGS] = "tf_exit_progs", [TF_M_ENTER_PROGS] = "tf_enter_progs", [TF_M_DIRS] = "tf_dirs",
+	[TF_M_NOTES] = "tf_notes", [TF_M_EXIT_PROGS] = "tf_exit_progs", [TF_M_ENTER_PROGS] = "tf_enter_progs",
+	[TF_M_DIRECT_PROGS] = "tf_direct_progs", [TF_M_DIRS] = "tf_dirs",
 	[TF_M_PREFIXES] = "tf_prefixes", [TF_M_DNS] = "tf_dns",
 };
 

@@ -205,7 +205,7 @@ __noinline int tf_escape_claim(__u64 user, __u32 writes)
 }
 
 /* An open that failed, other than for want of the file. */
-static __always_inline void tf_judge_claim(struct task_struct *task, struct pt_regs *regs, __u32 nr, long ret)
+static __always_inline void tf_judge_claim(struct task_struct *task, const struct tf_regs *regs, __u32 nr, long ret)
 {
 	struct tf_escape x = { .claimed = true, .errno_ = tf_sys_errno(ret) };
 	const bool at = nr == TF_NR_openat || nr == TF_NR_openat2;
@@ -298,7 +298,7 @@ static __always_inline bool tf_claims_disk(const char *type)
 }
 
 /* A mount that failed: of a device by name, of a disk's file system from a file, or (bind) of the first process's root. */
-static __always_inline void tf_claim_mount(struct task_struct *task, struct pt_regs *regs, bool bind, long ret)
+static __always_inline void tf_claim_mount(struct task_struct *task, const struct tf_regs *regs, bool bind, long ret)
 {
 	struct tf_escape x = { .claimed = true, .action = TF_A_HOST_MOUNT, .errno_ = tf_sys_errno(ret) };
 	char text[16] = {}, type[8] = {};
@@ -312,7 +312,7 @@ static __always_inline void tf_claim_mount(struct task_struct *task, struct pt_r
 	tf_send_escape(&x);
 }
 
-static __always_inline void tf_judge_mount(struct task_struct *task, struct pt_regs *regs, long ret)
+static __always_inline void tf_judge_mount(struct task_struct *task, const struct tf_regs *regs, long ret)
 {
 	__u64 flags = tf_sys_arg(regs, 3);
 	struct mount *mount;

@@ -174,6 +174,9 @@ enum tf_sys_stage {
 #define TF_SYS_ENTER(stage) (1u << (8 + (stage)))
 #define TF_SYS_TIMED        (1u << 16)             /* sys_enter notes the time */
 #define TF_SYS_NOTED        (1u << 17)             /* sys_enter notes the ids and capabilities before */
+#define TF_SYS_BEFORE       0xffff00u              /* all that sys_enter is for */
+#define TF_SYS_FIRST(wants) ((wants) >> 24)        /* place of the first stage's exit handler in map tf_direct_progs; 0 = it has none */
+#define TF_SYS_DIRECT       32                     /* of these places */
 
 /* Identity of a task as security rules see it. */
 struct tf_ids {

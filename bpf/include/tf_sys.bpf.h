@@ -12,15 +12,16 @@
 
 TF_ARRAY(tf_sys_wants, __u32);
 
-#define TF_PROG_ARRAY(name) \
+#define TF_PROG_ARRAY(name, entries) \
 	struct { \
 		__uint(type, BPF_MAP_TYPE_PROG_ARRAY); \
-		__uint(max_entries, TF_SYS_STAGES * TF_SYS_MAX); \
+		__uint(max_entries, entries); \
 		__type(key, __u32); \
 		__type(value, __u32); \
 	} name SEC(".maps")
-TF_PROG_ARRAY(tf_exit_progs);
-TF_PROG_ARRAY(tf_enter_progs);
+TF_PROG_ARRAY(tf_exit_progs, TF_SYS_STAGES * TF_SYS_MAX);
+TF_PROG_ARRAY(tf_enter_progs, TF_SYS_STAGES * TF_SYS_MAX);
+TF_PROG_ARRAY(tf_direct_progs, TF_SYS_DIRECT);  /* of sys_exit too, by TF_SYS_FIRST of the call */
 
 TF_TASK_STORE(tf_notes, struct tf_note);
 
@@ -28,7 +29,7 @@ TF_TASK_STORE(tf_notes, struct tf_note);
  * program: int 0x80 works from 64-bit code. */
 static __always_inline bool tf_is_compat(void)
 {
-	struct task_struct *task = tf_current();
+	struct task_struct *task = bpf_get_current_task_btf();
 
 #if defined(__TARGET_ARCH_arm64)
 	return TF_GO(task, thread_info.flags) & (1ul << 22); /* TIF_32BIT */
@@ -37,31 +38,46 @@ static __always_inline bool tf_is_compat(void)
 #endif
 }
 
-#if defined(__TARGET_ARCH_arm64)
-static __always_inline __u32 tf_sys_nr(const struct pt_regs *regs)
+/* The registers of a call, and by which interface it came: asked once, a program reads half a dozen arguments. */
+struct tf_regs {
+	const struct pt_regs *at;
+	__u64 compat;            /* all bits set: by the 32-bit interface; else 0 */
+};
+
+/* A mask and no bool: of a bool clang makes branches, and each would be two states to the verifier. */
+static __always_inline struct tf_regs tf_regs_of(const void *regs)
 {
-	return tf_is_compat() ? TF_SYS_MAX : (__u32)regs->syscallno; /* 32-bit numbers are not translated */
+	struct tf_regs r = { .at = regs, .compat = 0ull - tf_is_compat() };
+
+	tf_unknown(r.compat);
+	return r;
+}
+
+#if defined(__TARGET_ARCH_arm64)
+static __always_inline __u32 tf_sys_nr(const struct tf_regs *regs)
+{
+	return regs->compat ? TF_SYS_MAX : (__u32)regs->at->syscallno; /* 32-bit numbers are not translated */
 }
 
 /* Argument 0 to 5 as it was at the call: the registers still have it at the exit. */
-static __always_inline __u64 tf_sys_arg(const struct pt_regs *regs, const int i)
+static __always_inline __u64 tf_sys_arg(const struct tf_regs *regs, const int i)
 {
-	return i == 0 ? regs->orig_x0 : regs->regs[i];
+	return i == 0 ? regs->at->orig_x0 : regs->at->regs[i];
 }
 
-static __always_inline __u32 tf_compat_nr(const struct pt_regs *regs)
+static __always_inline __u32 tf_compat_nr(const struct tf_regs *regs)
 {
 	return TF_SYS_MAX;
 }
 
-static __always_inline __u32 tf_sys_raw(const struct pt_regs *regs)
+static __always_inline __u32 tf_sys_raw(const struct tf_regs *regs)
 {
-	return (__u32)regs->syscallno;
+	return (__u32)regs->at->syscallno;
 }
 #else
-static __always_inline __u32 tf_sys_raw(const struct pt_regs *regs)
+static __always_inline __u32 tf_sys_raw(const struct tf_regs *regs)
 {
-	return (__u32)regs->orig_ax;
+	return (__u32)regs->at->orig_ax;
 }
 
 #define TF_COMPAT_NUMBER(theirs, name) [theirs] = TF_NR_##name + 1,
@@ -70,9 +86,9 @@ static const __u16 tf_compat_numbers[TF_SYS_MAX] = { TF_COMPAT_CALLS(TF_COMPAT_N
 
 /* The number of a call by the 32-bit interface, as that interface has it; TF_SYS_MAX: it is none. For what the forms of a call differ
  * in. */
-static __always_inline __u32 tf_compat_nr(const struct pt_regs *regs)
+static __always_inline __u32 tf_compat_nr(const struct tf_regs *regs)
 {
-	return tf_is_compat() ? (__u32)regs->orig_ax : TF_SYS_MAX;
+	return regs->compat ? (__u32)regs->at->orig_ax : TF_SYS_MAX;
 }
 
 /* Global: its answer is unknown to the verifier, which would else follow each of its ways through every handler. */
@@ -88,52 +104,49 @@ TF_GLOBAL __u32 tf_call_number(__u32 raw, __u32 compat)
 }
 
 /* The number of the call, whichever interface it came by: of two that do the same it is one. TF_SYS_MAX or more: not one that we know. */
-static __always_inline __u32 tf_sys_nr(const struct pt_regs *regs)
+static __always_inline __u32 tf_sys_nr(const struct tf_regs *regs)
 {
-	return tf_call_number((__u32)regs->orig_ax, tf_is_compat());
+	return tf_call_number((__u32)regs->at->orig_ax, (__u32)regs->compat);
 }
 
 /* One of two, without a branch: three of them would be eight states to the verifier. */
-static __always_inline __u64 tf_sys_either(__u64 native, __u64 compat)
+static __always_inline __u64 tf_sys_either(__u64 mask, __u64 native, __u64 compat)
 {
-	__u64 mask = 0ull - tf_is_compat();
-
-	tf_unknown(mask);
 	return (native & ~mask) | ((__u32)compat & mask);
 }
 
 /* Argument 0 to 5 as it was at the call: the registers still have it at the exit. */
-static __always_inline __u64 tf_sys_arg(const struct pt_regs *regs, const int i)
+static __always_inline __u64 tf_sys_arg(const struct tf_regs *regs, const int i)
 {
 	switch (i) {
-	case 0: return tf_sys_either(regs->di, regs->bx);
-	case 1: return tf_sys_either(regs->si, regs->cx);
-	case 2: return tf_sys_either(regs->dx, regs->dx);
-	case 3: return tf_sys_either(regs->r10, regs->si);
-	case 4: return tf_sys_either(regs->r8, regs->di);
-	default: return tf_sys_either(regs->r9, regs->bp);
+	case 0: return tf_sys_either(regs->compat, regs->at->di, regs->at->bx);
+	case 1: return tf_sys_either(regs->compat, regs->at->si, regs->at->cx);
+	case 2: return tf_sys_either(regs->compat, regs->at->dx, regs->at->dx);
+	case 3: return tf_sys_either(regs->compat, regs->at->r10, regs->at->si);
+	case 4: return tf_sys_either(regs->compat, regs->at->r8, regs->at->di);
+	default: return tf_sys_either(regs->compat, regs->at->r9, regs->at->bp);
 	}
 }
 #endif
 
 /* Argument i where it is 64 bits wide: two registers in the 32-bit interface, low half first. */
-static __always_inline __u64 tf_sys_wide(const struct pt_regs *regs, const int i)
+static __always_inline __u64 tf_sys_wide(const struct tf_regs *regs, const int i)
 {
-	return tf_sys_arg(regs, i) | (tf_is_compat() ? tf_sys_arg(regs, i + 1) << 32 : 0);
+	return tf_sys_arg(regs, i) | (tf_sys_arg(regs, i + 1) << 32 & regs->compat);
 }
 
-static __always_inline __u64 tf_regs_ip(const struct pt_regs *regs)
+static __always_inline __u64 tf_regs_ip(const struct tf_regs *regs)
 {
 #if defined(__TARGET_ARCH_arm64)
-	return regs->pc;
+	return regs->at->pc;
 #else
-	return regs->ip;
+	return regs->at->ip;
 #endif
 }
 
-static __always_inline __u64 tf_regs_sp(const struct pt_regs *regs)
+static __always_inline __u64 tf_regs_sp(const struct tf_regs *regs)
 {
-	return regs->sp;
+	return regs->at->sp;
 }
 
 /* Argument of a hook with a prototype. Not ctx[i]: the verifier knows that as a pointer to a kernel object, which no global function takes as a
@@ -187,7 +200,7 @@ static __always_inline void tf_sys_go(void *ctx, void *progs, __u32 nr, __u32 wa
 	__u32 left = ((wants >> shift) & 0xff) >> stage << stage;
 
 	if (!left) {
-		if (!shift && wants & ~0xffu)
+		if (!shift && wants & TF_SYS_BEFORE)
 			tf_end_note();
 		return;
 	}
@@ -231,32 +244,32 @@ static __always_inline void tf_read_ids(struct tf_ids *ids, struct task_struct *
 
 /* A handler: `static void NAME(regs, ret, nr)` follows the macro, as the body. */
 #define TF_ON_EXIT(name, stage) \
-	static __always_inline void name##_body(struct pt_regs *regs, long ret, __u32 nr); \
+	static __always_inline void name##_body(const struct tf_regs *regs, long ret, __u32 nr); \
 	SEC("tp_btf/sys_exit") int name(__u64 *ctx) \
 	{ \
-		struct pt_regs *regs = (struct pt_regs *)ctx[0]; \
+		const struct tf_regs regs = tf_regs_of((const void *)ctx[0]); \
 		const long ret = (long)*(volatile __u64 *)&ctx[1]; /* at once: a pointer into ctx that clang keeps is refused */ \
-		__u32 nr = tf_sys_nr(regs); \
-		name##_body(regs, ret, nr); \
+		__u32 nr = tf_sys_nr(&regs); \
+		name##_body(&regs, ret, nr); \
 		if ((stage) < TF_SYS_CALL) /* which is the last */ \
 			tf_sys_go(ctx, &tf_exit_progs, nr, tf_sys_wanted(nr), 0, (stage) + 1); \
-		else if (tf_sys_wanted(nr) & ~0xffu) \
+		else if (tf_sys_wanted(nr) & TF_SYS_BEFORE) \
 			tf_end_note(); \
 		return 0; \
 	} \
-	static __always_inline void name##_body(struct pt_regs *regs, long ret, __u32 nr)
+	static __always_inline void name##_body(const struct tf_regs *regs, long ret, __u32 nr)
 
 /* The same at entry; `note` is the task's, with its time (and ids) already taken; NULL: there was no memory for one. */
 #define TF_ON_ENTER(name, stage) \
-	static __always_inline void name##_body(struct pt_regs *regs, struct tf_note *note, __u32 nr); \
+	static __always_inline void name##_body(const struct tf_regs *regs, struct tf_note *note, __u32 nr); \
 	SEC("tp_btf/sys_enter") int name(__u64 *ctx) \
 	{ \
-		struct pt_regs *regs = (struct pt_regs *)ctx[0]; \
-		__u32 nr = tf_sys_nr(regs); \
-		name##_body(regs, tf_note_of(nr), nr); \
+		const struct tf_regs regs = tf_regs_of((const void *)ctx[0]); \
+		__u32 nr = tf_sys_nr(&regs); \
+		name##_body(&regs, tf_note_of(nr), nr); \
 		tf_sys_go(ctx, &tf_enter_progs, nr, tf_sys_wanted(nr), 8, (stage) + 1); \
 		return 0; \
 	} \
-	static __always_inline void name##_body(struct pt_regs *regs, struct tf_note *note, __u32 nr)
+	static __always_inline void name##_body(const struct tf_regs *regs, struct tf_note *note, __u32 nr)
 
 #endif

@@ -178,9 +178,9 @@ static __always_inline struct tf_touch *tf_touch_taken(__u32 nr, bool again)
 /* Number of the system call that current is in; -1: one of another machine's (32-bit), which no handler is called for. */
 static __always_inline __u32 tf_touch_nr(void)
 {
-	struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+	const struct tf_regs regs = tf_regs_of((const void *)bpf_task_pt_regs(bpf_get_current_task_btf()));
 
-	return tf_is_compat() ? (__u32)-1 : tf_sys_nr(regs);
+	return regs.compat ? (__u32)-1 : tf_sys_nr(&regs);
 }
 
 #endif
