@@ -46,6 +46,7 @@ static int load_base(struct tf_object *o, char *msg, size_t msg_size)
 	if (rc)
 		return rc;
 	bpf_program__set_autoload(bpf_object__find_program_by_name(o->parts[TF_PART_BASE], "tf_probe_tracing"), false);
+	tf_part_set_consts(o, TF_PART_BASE); /* of which only the kernel's types are known yet */
 	rc = tf_size_maps(o);
 	if (!rc)
 		rc = bpf_object__load(o->parts[TF_PART_BASE]);
@@ -141,7 +142,9 @@ static int open_steps(struct tf_object *o, char *msg, size_t msg_size)
 	o->old = o->opts.old || !tf_has_fetch_atomics();
 	if (o->old)
 		tf_object_say(o, TF_LOG_INFO, "BPF programs without fetch atomics are used: sequence numbers are weak (flag weak_seq)");
-	rc = load_base(o, msg, msg_size);
+	rc = tf_prepare_parts(o, msg, msg_size);
+	if (!rc)
+		rc = load_base(o, msg, msg_size);
 	if (!rc)
 		rc = set_consts(o, msg, msg_size);
 	if (!rc)
@@ -286,7 +289,8 @@ void tf_object_close(struct tf_object *o)
 		tf_psi_close(&o->psi);
 		for (size_t i = 0; i < o->n_programs; i++)
 			bpf_link__destroy(o->programs[i].link);
-		tf_unmap_memory(o);
+		tf_drop_core_btf(o);
+	tf_unmap_memory(o);
 		for (int i = TF_PARTS - 1; i >= 0; i--)
 			bpf_object__close(o->parts[i]);
 	}

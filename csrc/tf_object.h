@@ -30,6 +30,8 @@ struct tf_object_opts {
 	uint32_t families;              /* bits: tf_family that may be used; 0 = all */
 	/* load the variant for kernels without fetch atomics (before 5.12) also where the kernel has them (tests) */
 	bool old;
+	/* the variant for kernels that have fetch atomics and cannot cast (5.12 to 6.1), whatever this one can: for tests */
+	bool plain;
 	bool trace_self;                /* do not skip our own process (tests) */
 	bool no_snapshot;
 	bool profile;                   /* have the kernel time every program run while the object lives (needs CAP_SYS_ADMIN) */

@@ -276,10 +276,10 @@ int tf_core_btf(struct tf_object *o, const struct btf *vmlinux)
 	struct btf *types[TF_PARTS] = {0};
 	int fd = -1, rc = c ? 0 : -ENOMEM;
 
-	for (int part = TF_PART_BASE + 1; !rc && part < TF_PARTS; part++) {
+	for (int part = 0; !rc && part < TF_PARTS; part++) {
 		const struct tf_blob *blob = tf_part_blob(o, (enum tf_part_id)part);
 
-		if (!tf_choose_of_part(o, (enum tf_part_id)part))
+		if (part != TF_PART_BASE && !tf_choose_of_part(o, (enum tf_part_id)part))
 			continue;
 		types[part] = blob ? types_of(blob) : NULL;
 		rc = types[part] ? add_names(c, types[part]) : -ENOENT;
@@ -296,4 +296,11 @@ int tf_core_btf(struct tf_object *o, const struct btf *vmlinux)
 	}
 	free(c);
 	return fd;
+}
+
+void tf_drop_core_btf(struct tf_object *o)
+{
+	if (o->core_fd >= 0)
+		close(o->core_fd);
+	o->core_fd = -1;
 }

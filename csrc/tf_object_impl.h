@@ -69,6 +69,7 @@ struct tf_object {
 	size_t n_roots;
 	struct tf_source source;
 	bool old;                       /* the variant for kernels without fetch atomics is loaded */
+	bool casts;                     /* the variant for kernels with bpf_rdonly_cast is: known once the parts are loading */
 	bool forgotten;
 	bool not_comms;                 /* map tf_globs has patterns: every generation of rules judges by them */
 	bool attached;                  /* from here on a change of rules attaches what it newly wants */
@@ -97,6 +98,7 @@ void tf_try_families(struct tf_object *o, const struct btf *vmlinux);   /* marks
 const char *tf_cost_of(const struct tf_program_spec *s);
 
 /* tf_object_load.c */
+int tf_prepare_parts(struct tf_object *o, char *msg, size_t msg_size);  /* which programs, from which types; needs no map */
 int tf_load_parts(struct tf_object *o, char *msg, size_t msg_size);
 
 /* tf_object_attach.c */
@@ -117,6 +119,7 @@ const char *tf_shared_map_title(enum tf_shared_map map);      /* as users see it
 
 /* tf_object_btf.c */
 int tf_core_btf(struct tf_object *o, const struct btf *vmlinux);
+void tf_drop_core_btf(struct tf_object *o);
 
 /* tf_object_maps.c */
 void tf_plan_rings(struct tf_object *o);

@@ -294,32 +294,44 @@ static void note_types(struct tf_object *o, const struct btf *vmlinux)
 
 	o->consts.type_task = type_id(vmlinux, "task_struct");
 	o->consts.type_sock = type_id(vmlinux, "sock");
-	for (int i = 0; i < TF_PLAIN_COUNT; i++)
+	o->casts = !o->old && !o->opts.plain && o->consts.type_task && o->consts.type_sock;
+	for (int i = 0; i < TF_PLAIN_COUNT; i++) {
 		o->consts.type_id[i] = type_id(vmlinux, names[i]);
+		o->casts &= o->consts.type_id[i] != 0;
+	}
+}
+
+/* Before anything is loaded, the base part too: libbpf would search all of the kernel's types for each that the part names (14 ms). */
+int tf_prepare_parts(struct tf_object *o, char *msg, size_t msg_size)
+{
+	struct btf *vmlinux = btf__load_vmlinux_btf();
+	int rc;
+
+	if (!vmlinux) {
+		snprintf(msg, msg_size, "cannot read /sys/kernel/btf/vmlinux");
+		return -ENOTSUP;
+	}
+	note_types(o, vmlinux);
+	rc = tf_list_programs(o, vmlinux);
+	if (!rc) {
+		tf_try_families(o, vmlinux);
+		o->core_fd = tf_core_btf(o, vmlinux);
+	}
+	btf__free(vmlinux);
+	return rc;
 }
 
 int tf_load_parts(struct tf_object *o, char *msg, size_t msg_size)
 {
 	struct btf *vmlinux = btf__load_vmlinux_btf();
-	int rc = -ENOTSUP;
+	int rc;
 
-	if (!vmlinux) {
-		snprintf(msg, msg_size, "cannot read /sys/kernel/btf/vmlinux");
-	} else {
-		note_types(o, vmlinux);
-		rc = tf_list_programs(o, vmlinux);
-		if (!rc)
-			tf_try_families(o, vmlinux);
+	if (vmlinux)
 		tf_find_alone(o, vmlinux);
-		o->core_fd = tf_core_btf(o, vmlinux);
-	}
-	if (!rc)
-		rc = load_all(o, msg, msg_size);
+	rc = load_all(o, msg, msg_size);
 	settle_variants(o);
 	note_loaded(o);
-	if (o->core_fd >= 0)
-		close(o->core_fd);
-	o->core_fd = -1;
+	tf_drop_core_btf(o);
 	btf__free(vmlinux);
 	return rc;
 }

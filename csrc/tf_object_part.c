@@ -38,12 +38,12 @@ const char *tf_part_name(enum tf_part_id part)
 	return parts[part].name;
 }
 
-/* Each object is embedded twice: as it is, and as "NAME.old" for kernels without fetch atomics. */
+/* Each object is embedded three times: as it is, as "NAME.old" for kernels without fetch atomics, as "NAME.new" for those that cast. */
 const struct tf_blob *tf_part_blob(const struct tf_object *o, enum tf_part_id part)
 {
 	char name[32];
 
-	snprintf(name, sizeof(name), "%s%s", parts[part].name, o->old ? ".old" : "");
+	snprintf(name, sizeof(name), "%s%s", parts[part].name, o->old ? ".old" : o->casts ? ".new" : "");
 	for (size_t i = 0; i < tf_blob_count; i++)
 		if (!strcmp(tf_blobs[i].name, name))
 			return &tf_blobs[i];

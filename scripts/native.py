@@ -44,6 +44,8 @@ SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "
 WRAPPED = ["btf__load_vmlinux_btf", "btf__free", "btf__find_by_name_kind"]     # of libbpf: csrc/tf_object_kernel_btf.c
 # clang 22 at v3 turns an unused __sync_fetch_and_add into a fetching atomic, which 5.10 refuses: see style guide A.3.
 BPF_FLAGS = ["-mcpu=v3", "-O2", "-g", "-fno-unwind-tables", "-fno-asynchronous-unwind-tables", "-Wall", "-Werror"]
+# What NAME{variant}.bpf.o is compiled with. old: kernels without fetch atomics (before 5.12); new: with bpf_rdonly_cast (6.2).
+BPF_VARIANTS = {"": [], ".old": ["-DTF_OLD"], ".new": ["-DTF_CASTS"]}
 BPF_ARCH = {"x86_64": "x86", "aarch64": "arm64"}
 LIMITED_API = "0x030B0000"
 
@@ -196,7 +198,7 @@ def bpf_compiler() -> tuple[list[str], dict[str, str]]:
 
 
 def bpf_steps(options: Options) -> list[Step]:
-    """Compile every bpf/*.bpf.c, and again as NAME.old.bpf.o for kernels without fetch atomics (before 5.12)."""
+    """Compile every bpf/*.bpf.c for kernels from 5.12 on, and again for older and for newer ones (BPF_VARIANTS)."""
     sources = sorted((ROOT / "bpf").glob("*.bpf.c"))
     if options.no_bpf or not sources:
         return []
@@ -210,12 +212,12 @@ def bpf_steps(options: Options) -> list[Step]:
     arch = BPF_ARCH.get(platform.machine(), platform.machine())
     flags = [*BPF_FLAGS, f"-D__TARGET_ARCH_{arch}", f"-I{relative(headers)}", f"-I{relative(alias.parent)}", "-Ibpf", "-Ibpf/include"]
     steps = []
-    for source, variant in itertools.product(sources, ("", ".old")):
+    for source, variant in itertools.product(sources, BPF_VARIANTS):
         output = BUILD / "bpf" / source.name.replace(".bpf.c", f"{variant}.bpf.o")
         depfile = output.with_suffix(".d")
-        own = [*flags, "-DTF_OLD"] if variant else flags
+        own = [*flags, *BPF_VARIANTS[variant]]
         argv = [*front, *own, "-MMD", "-MF", relative(depfile), "-c", relative(source), "-o", relative(output)]
-        steps.append(Step(f"bpf  {relative(source)}{' (old)' if variant else ''}", argv, output, [source], depfile, env))
+        steps.append(Step(f"bpf  {relative(source)}{' (' + variant[1:] + ')' if variant else ''}", argv, output, [source], depfile, env))
     return steps
 
 

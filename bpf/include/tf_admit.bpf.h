@@ -134,8 +134,10 @@ static __always_inline const struct tf_rule_slot *tf_rules_of(__u32 gen)
 	return &tf_rules[gen & (TF_RULE_SLOTS - 1)];
 }
 
-/* Judges a process id by the tables of this rule slot. */
-static __always_inline bool tf_pid_allowed(__u32 slot, __u32 flags, __u32 pid)
+/* Judges a process id by the tables of this rule slot. Global and of plain numbers, as what follows: the verifier checks such a function
+ * once, not at every place and in every state it is called from (loading takes a third of the time). What nearly every record needs is
+ * not in one: a call costs 10 ns. */
+__noinline bool tf_pid_allowed(__u32 slot, __u32 flags, __u32 pid)
 {
 	void *set = bpf_map_lookup_elem(&tf_rule_sets, &slot);
 
@@ -144,8 +146,7 @@ static __always_inline bool tf_pid_allowed(__u32 slot, __u32 flags, __u32 pid)
 	return !(flags & TF_R_NOT_PIDS) || !tf_in_set(set, pid, TF_T_NOT_PID);
 }
 
-/* Judges the rest of a subject by the filter pushed down into this rule slot. Global and of plain numbers, like tf_throttle_allows: the verifier
- * checks such a function once, not at every place and in every state it is called from (loading takes a third of the time). */
+/* Judges the rest of a subject by the filter pushed down into this rule slot. */
 __noinline bool tf_rules_allow(__u32 slot, __u32 pid, __u64 start_ns, __u64 cgroup_id, __u64 followed)
 {
 	const struct tf_rule_slot *rules = tf_rules_of(slot);
@@ -243,15 +244,18 @@ __noinline bool tf_throttle_allows(__u32 cpu, __u32 lane, __u64 cgroup_id, __u64
 }
 
 /* The fate hangs on a count and a key only: no helper call, and a run with the same seed repeats. */
+__noinline bool tf_sample_draws(__u32 cpu, __u32 kind, __u64 seen, __u32 threshold)
+{
+	return (__u32)(tf_mix(tf_consts.seed ^ tf_mix(seen ^ ((__u64)cpu << 40) ^ ((__u64)kind << 56))) >> 32) < threshold;
+}
+
 static __always_inline bool tf_sample_keeps(struct tf_gate *g, __u32 kind, __u64 seen)
 {
 	__u64 word = tf_read_once(tf_rates[tf_kind_index(kind)]);
 	__u32 threshold = word >> 32;
 
 	g->weight = (__u32)word;
-	if (threshold == TF_RATE_ALL)
-		return true;
-	return (__u32)(tf_mix(tf_consts.seed ^ tf_mix(seen ^ ((__u64)g->cpu << 40) ^ ((__u64)kind << 56))) >> 32) < threshold;
+	return threshold == TF_RATE_ALL || tf_sample_draws(g->cpu, kind, seen, threshold);
 }
 
 /* Whether a kind's cells need no atomic adds (7 ns each). A constant, where the kind is one. */

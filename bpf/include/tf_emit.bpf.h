@@ -8,18 +8,21 @@
 #include "tf_admit.bpf.h"
 
 /* One forced wake-up when the unread fill passes the watermark, and none until user space has cleared wake_pending: a wake-up costs
- * microseconds, an adaptive one is lost once a NO_WAKEUP record is the first unread. */
-static __always_inline __u64 tf_wake_flags(struct tf_gate *g, const __u32 lane)
+ * microseconds, an adaptive one is lost once a NO_WAKEUP record is the first unread. Global: see tf_pid_allowed. */
+__noinline __u64 tf_wake_flags(__u32 cpu, __u32 lane)
 {
-	void *ring = tf_find_ring(g->cpu, lane);
+	void *ring = tf_find_ring(cpu, lane);
 	struct tf_lane_state *state;
-	__u64 unread = ring ? tf_ring_unread(ring, g->cpu, lane, &state) : 0;
+	__u64 unread = ring ? tf_ring_unread(ring, cpu, lane, &state) : 0;
+	struct tf_cpu_state *mine;
 
 	if (!ring || !state || unread < state->watermark || *(volatile __u64 *)&state->wake_pending)
 		return BPF_RB_NO_WAKEUP;
 	if (!tf_swap_if(&state->wake_pending, 0, 1))
 		return BPF_RB_NO_WAKEUP;
-	tf_add(&g->state->wakeups, 1);
+	mine = bpf_map_lookup_elem(&tf_cpus, &cpu);
+	if (mine)
+		tf_add(&mine->wakeups, 1);
 	return BPF_RB_FORCE_WAKEUP;
 }
 
@@ -67,22 +70,30 @@ static __always_inline void tf_submit(struct tf_gate *g, const __u32 kind, void 
 
 	tf_add_to(g, TF_L_SUBMITTED);
 	if (!(g->seq & 7)) /* asking for the fill costs a helper call: every 8th record is often enough */
-		flags = tf_wake_flags(g, tf_kind_lane(kind));
+		flags = tf_wake_flags(g->cpu, tf_kind_lane(kind));
 	bpf_ringbuf_submit(row, flags);
 }
 
-/* A scratch slot of this CPU. Programs are preemptible on newer kernels and nest (a signal's hook inside an exec's), so a slot is
- * claimed, not assumed. `busy` is the slot's index + 1, by which a global function finds it again. NULL: all taken. */
-static __always_inline struct tf_slot *tf_take_slot(__u32 cpu)
+/* A scratch slot of this CPU: its index + 1, 0 = all taken. Programs are preemptible on newer kernels and nest (a signal's hook inside an
+ * exec's), so a slot is claimed, not assumed. `busy` is the same number, by which a global function finds the slot again. */
+__noinline __u32 tf_take_place(__u32 cpu)
 {
 	for (__u32 i = 0; i < TF_SLOTS; i++) {
 		__u32 index = cpu * TF_SLOTS + i;
 		struct tf_slot *slot = bpf_map_lookup_elem(&tf_slots, &index);
 
 		if (slot && tf_swap_if(&slot->busy, 0, index + 1))
-			return slot;
+			return index + 1;
 	}
-	return NULL;
+	return 0;
+}
+
+/* NULL: all taken. */
+static __always_inline struct tf_slot *tf_take_slot(__u32 cpu)
+{
+	__u32 index = tf_take_place(cpu) - 1;
+
+	return bpf_map_lookup_elem(&tf_slots, &index);
 }
 
 /* The same for an admitted record: NULL is counted k_busy. */
@@ -127,7 +138,7 @@ static __always_inline bool tf_output(struct tf_gate *g, const __u32 kind, struc
 	((struct tf_header *)slot->data)->seq = g->seq;
 	ring = tf_find_ring(g->cpu, lane);
 	if (ring && (!(g->seq & 7) || len > 1024)) /* as in tf_submit */
-		flags = tf_wake_flags(g, lane);
+		flags = tf_wake_flags(g->cpu, lane);
 	if (ring)
 		sent = !bpf_ringbuf_output(ring, slot->data, len, flags);
 	tf_release(slot);

@@ -42,12 +42,12 @@ struct tf_walk {
 #define TF_NAME_SHORT 8
 
 /* A name of at most 8 bytes, to end where the path begins: as a word, since a helper call costs more than all of it. What is written too
- * much on its left is still free. The kernel keeps 32 bytes or more of room for a name. Where casts are (TF_MAY_CAST) only, and with no
+ * much on its left is still free. The kernel keeps 32 bytes or more of room for a name. Where casts are only, and with no
  * variable in memory: the stack is full on 6.1. */
 static __always_inline void tf_put_short(char *scratch, __u32 pos, __u64 name, __u32 len)
 {
 	const struct inode *at __attribute__((unused)) = (const struct inode *)(name - bpf_core_field_offset(struct inode, i_ino));
-	__u64 word = ((const struct inode *)TF_CAST(at, tf_consts.type_id[TF_TYPE_inode]))->i_ino;
+	__u64 word = ((const struct inode *)TF_CAST(at, TF_TYPE_ID(at)))->i_ino;
 
 	*(__u64 *)(scratch + ((pos - 8) & (TF_PATH_CAP - 1))) = word << (64 - 8 * len);
 }
@@ -72,7 +72,7 @@ static __always_inline void tf_prepend_name(struct tf_walk *w, char *scratch, st
 		return;
 	}
 	start = (room - len) & (TF_PATH_CAP - 1);
-	if (len && len <= TF_NAME_SHORT && room > TF_NAME_SHORT && TF_CAST_TYPE((struct inode *)0)) {
+	if (len && len <= TF_NAME_SHORT && room > TF_NAME_SHORT && TF_MAY_CAST((struct inode *)0)) {
 		tf_put_short(scratch, room, (__u64)name, len);
 	} else {
 		tf_unknown(len); /* else clang leaves out the mask, which 6.1 wants */

@@ -113,11 +113,11 @@ struct tf_consts {
 	__u32 options;           /* bits: tf_option */
 	__u32 host_mnt_ns;       /* id: inode of the mount namespace that counts as the host's (the first process's); 0 = not known */
 	__u32 host_pid_ns;       /* id: its pid namespace */
-	__u32 type_task;         /* id: of struct task_struct in the kernel's BTF (tf_plain_task); 0 = not known */
+	__u32 type_task;         /* id: of struct task_struct in the kernel's BTF (tf_plain_task); these three: variant TF_CASTS only */
 	__u32 type_sock;         /* id: of struct sock */
 	__u32 page_size;         /* bytes */
 	__u32 _pad0;
-	__u32 type_id[16];       /* id: by tf_plain_type; 0 = not known */
+	__u32 type_id[16];       /* id: by tf_plain_type */
 	__u64 alone[TF_KIND_MAX / 64]; /* bits: kinds whose ledger cells one program alone writes, never twice at once on a CPU (tf_add_to) */
 };
 _Static_assert(TF_PLAIN_COUNT <= 16, "room for every type");

@@ -7,30 +7,26 @@
 #include "tf_emit.bpf.h"
 #include "tf_old.bpf.h"
 
-extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym __weak;
-
 /* The same object through a pointer that the verifier does not trust. It reads the same and cannot fault, and is for following pointers:
  * at each pointer read through a trusted one, verifiers of 6.3 and later look up to four type names up in the whole of the kernel's BTF,
  * one after the other: 0.4 ms apiece, most of what loading took. No code: the verifier puts a move in its place. Plain fields are best
- * read through the trusted pointer, which needs no check for a fault (seven instructions). Kernels without the function (before 6.2) have
- * not that check: user space tells no type there. (bpf_ksym_exists would be a test at run time, and two ways for the verifier.) */
-#ifdef TF_OLD
-#define tf_plain_task(task) (task)
-#define tf_plain_sock(sk) (sk)
-#else
+ * read through the trusted pointer, which needs no check for a fault (seven instructions). TF_CASTS compiles the variant for kernels that
+ * have the function (6.2); a test at load time would be a dead branch at each read, and taking those out took a tenth of opening. */
+#ifdef TF_CASTS
+extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __ksym;
+
 static __always_inline struct task_struct *tf_plain_task(struct task_struct *task)
 {
-	const __u32 type = tf_consts.type_task;
-
-	return type ? bpf_rdonly_cast(task, type) : task;
+	return bpf_rdonly_cast(task, tf_consts.type_task);
 }
 
 static __always_inline const struct sock *tf_plain_sock(const struct sock *sk)
 {
-	const __u32 type = tf_consts.type_sock;
-
-	return type ? bpf_rdonly_cast(sk, type) : sk;
+	return bpf_rdonly_cast(sk, tf_consts.type_sock);
 }
+#else
+#define tf_plain_task(task) (task)
+#define tf_plain_sock(sk) (sk)
 #endif
 
 /* The calling task, to be read; bpf_task_storage_get wants the trusted pointer, which bpf_get_current_task_btf gives. */
@@ -39,34 +35,31 @@ static __always_inline struct task_struct *tf_current(void)
 	return tf_plain_task(bpf_get_current_task_btf());
 }
 
-/* The id of the type that a pointer points to, 0 where user space told none. */
+/* The id of the type that a pointer points to, 0 where it cannot be cast to. A constant 0, or a number that the verifier knows. */
+#ifdef TF_CASTS
 #define TF_PLAIN_ID(name) struct name *: tf_consts.type_id[TF_TYPE_##name], const struct name *: tf_consts.type_id[TF_TYPE_##name],
 #define TF_TYPE_ID(pointer) _Generic((pointer), TF_PLAIN_TYPES(TF_PLAIN_ID) default: 0)
+#define TF_PLAIN_ONE(name) struct name *: true, const struct name *: true,
+#define TF_MAY_CAST(pointer) _Generic((pointer), TF_PLAIN_TYPES(TF_PLAIN_ONE) default: false)
+#define TF_CAST(pointer, type) bpf_rdonly_cast((pointer), (type))
+#else
+#define TF_TYPE_ID(pointer) 0
+#define TF_MAY_CAST(pointer) false
+#define TF_CAST(pointer, type) NULL
+#endif
 
 /* One field of a kernel object that we have but the address of: a plain load that cannot fault (1 ns) where the kernel lets us name the
  * type, else bpf_probe_read_kernel (15 ns). The pointer goes through a variable of its own, else clang asks the kernel's BTF for the members
  * of our own structures. */
-#ifdef TF_OLD
-#define TF_CAST(pointer, type) NULL
-#define TF_CAST_TYPE(pointer) 0
-#else
-#define TF_CAST(pointer, type) bpf_rdonly_cast((pointer), (type))
-#define TF_CAST_TYPE(pointer) TF_TYPE_ID(pointer)
-#endif
-/* The pointer is made another one, so that clang does not work the field's address out for both ways at once, where only one is left. */
-#define TF_READ_SLOW(from, field) \
-	({ \
-		typeof(from) tf_slow = (from); \
-		typeof(tf_slow->field) tf_value = 0; \
-		tf_unknown(tf_slow); \
-		bpf_core_read(&tf_value, sizeof(tf_value), &tf_slow->field); \
-		tf_value; \
-	})
 #define TF_READ(from, field) \
 	({ \
 		typeof(from) tf_from = (from); \
-		const __u32 tf_type = TF_CAST_TYPE(tf_from); \
-		tf_type ? ((typeof(tf_from))TF_CAST(tf_from, tf_type))->field : TF_READ_SLOW(tf_from, field); \
+		typeof(tf_from->field) tf_value = 0; \
+		if (TF_MAY_CAST(tf_from)) \
+			tf_value = ((typeof(tf_from))TF_CAST(tf_from, TF_TYPE_ID(tf_from)))->field; \
+		else \
+			bpf_core_read(&tf_value, sizeof(tf_value), &tf_from->field); \
+		tf_value; \
 	})
 
 /* Eight bytes of kernel memory at any address, 0 where there is none; as cheap as a field. The verifier is told that they are some inode's
@@ -99,8 +92,7 @@ struct tf_subject {
 	__u64 comm[TF_COMM_LEN / 8];
 };
 
-/* subsys[n] for an n that only the running kernel's BTF tells. It is a constant to the verifier, which keeps one line of this and makes it
- * a plain load; an index would not be one ("variable offset"), and bpf_probe_read costs five times as much. */
+/* subsys[n] for an n that only the running kernel's BTF tells. */
 static __always_inline struct cgroup_subsys_state *tf_css(const struct css_set *set, const __u64 n)
 {
 #ifdef TF_OLD
@@ -109,11 +101,7 @@ static __always_inline struct cgroup_subsys_state *tf_css(const struct css_set *
 	bpf_core_read(&css, sizeof(css), &set->subsys[n & 15]);
 	return css;
 #else
-#define TF_CSS(i) if (n == i) return set->subsys[i]
-	TF_CSS(0); TF_CSS(1); TF_CSS(2); TF_CSS(3); TF_CSS(4); TF_CSS(5); TF_CSS(6); TF_CSS(7);
-	TF_CSS(8); TF_CSS(9); TF_CSS(10); TF_CSS(11); TF_CSS(12); TF_CSS(13); TF_CSS(14); TF_CSS(15);
-#undef TF_CSS
-	return NULL;
+	return set->subsys[n];
 #endif
 }
 

@@ -78,7 +78,7 @@ cdef class KernelObject:
     def __init__(self, Log log, *, uint64_t bulk_bytes, kinds, bint synth=False, bint follow=False, syscalls=(), uint32_t args_max=0,
                  uint32_t map_entries=0, uint32_t netns=0, uint32_t options=0, uint32_t content_max=0, uint64_t threshold_bytes=0,
                  hooks=(), Globs globs=None, uint64_t usage_ns=0, uint32_t pressure_ms=0, uint32_t pressure_window_ms=0,
-                 bytes pressure_path=b"", bint old=False, bint trace_self=False, bint snapshot=True, bint profile=False):
+                 bytes pressure_path=b"", bint old=False, bint plain=False, bint trace_self=False, bint snapshot=True, bint profile=False):
         cdef tf_object_opts o
         cdef char msg[1024]
         cdef int rc
@@ -104,6 +104,7 @@ cdef class KernelObject:
         o.map_entries = map_entries
         o.netns = netns
         o.old = old
+        o.plain = plain
         o.trace_self = trace_self
         o.no_snapshot = not snapshot
         o.profile = profile

@@ -24,7 +24,7 @@ cdef extern from "tf_object.h" nogil:
         const tf_globs *globs
         uint32_t pressure_us, pressure_window_us
         const char *pressure_path
-        cbool old, trace_self, no_snapshot, profile
+        cbool old, plain, trace_self, no_snapshot, profile
         void (*log)(void *ctx, int level, const char *text) noexcept
         void *log_ctx
     struct tf_program_info:

@@ -11,7 +11,7 @@ from tapio_fast._core._log import Log
 
 pytestmark = [pytest.mark.root, pytest.mark.live]
 
-WALKED_ALL = 215_000    # instructions that the verifier walks in all programs: 1.5 us each, most of what opening takes
+WALKED_ALL = 185_000    # instructions that the verifier walks in all programs: 1.5 us each, most of what opening takes
 ALL_RUN = 85            # programs of all domains that this kernel takes, at least
 NOBODY = 1 << 30        # above any process id
 WALKED_MOST = 6     # times the instructions of a program that the verifier may walk: more is a loop or a branch that explodes

@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The objects for kernels without fetch atomics (before 5.12): they contain none, they load here too, and they say of their records that
-the sequence is weak. Real old kernels: tests/vm."""
+"""The variants of every object. old: for kernels without fetch atomics (before 5.12): they contain none, and say of their records that the
+sequence is weak. new: for kernels that cast pointers (6.2). All of them load here too. Real old kernels: tests/vm."""
 from __future__ import annotations
 
 import struct
@@ -15,7 +15,8 @@ from support import ROOT
 from tapio_fast import schema
 
 OBJECTS = sorted((ROOT / "build/bpf").glob("*.bpf.o"))
-OLD = [path for path in OBJECTS if path.name.endswith(".old.bpf.o")]
+OLD, NEW = ([path for path in OBJECTS if path.name.endswith(f".{variant}.bpf.o")] for variant in ("old", "new"))
+PLAIN = [path for path in OBJECTS if path not in OLD + NEW]
 ATOMIC = (0xDB, 0xC3)       # BPF_STX | BPF_ATOMIC, 64 and 32 bits
 FETCH = 1                   # in the immediate
 WEAK_SEQ = 0x20
@@ -44,11 +45,30 @@ def test_the_old_variant_has_no_fetch_atomics(path: Path) -> None:
     assert fetching(path) == 0
 
 
-def test_every_object_has_an_old_variant_and_the_new_ones_do_fetch() -> None:
-    new = [path for path in OBJECTS if path not in OLD]
-    assert [path.name.replace(".old.", ".") for path in OLD] == [path.name for path in new] and len(new) >= 6
-    assert [path.name for path in new if not fetching(path)] == ["yard.bpf.o"]        # yardsticks: no gate, nothing counted
+def test_every_object_has_its_variants_and_all_but_the_old_ones_fetch() -> None:
+    for paths in (OLD, NEW):
+        assert [path.name.partition(".")[0] for path in paths] == [path.name.partition(".")[0] for path in PLAIN]
+    assert len(PLAIN) >= 6
+    assert {path.name.partition(".")[0] for path in PLAIN + NEW if not fetching(path)} == {"yard"}     # yardsticks: no gate, nothing counted
     assert any((instructions(path)["code"] == ATOMIC[0]).any() for path in OLD)     # they do add, atomically
+
+
+def test_only_the_new_ones_ask_for_the_cast() -> None:
+    casting = [path for path in OBJECTS if b"bpf_rdonly_cast\0" in path.read_bytes()]
+    assert {path.name for path in casting} <= {path.name for path in NEW}
+    assert {path.name.partition(".")[0] for path in casting} >= {"process", "network", "file", "security", "container", "memory"}
+
+
+@pytest.mark.live
+def test_the_plain_variant_loads_here_too_and_runs_the_same() -> None:
+    from tapio_fast._core._kernel import KernelObject
+    from tapio_fast._core._log import Log
+
+    kinds = [kind.number for kind in schema.KINDS]
+    plain, new = ({p["name"]: (p["state"], p["insns"]) for p in KernelObject(Log(), bulk_bytes=1 << 19, kinds=kinds, plain=plain).programs()}
+                  for plain in (True, False))
+    assert {name: state for name, (state, _) in plain.items()} == {name: state for name, (state, _) in new.items()}
+    assert plain["tf_process_exec"][1] != new["tf_process_exec"][1], "the same object was loaded twice"
 
 
 @pytest.mark.live
@@ -68,10 +88,10 @@ def test_the_old_variant_loads_here_too() -> None:
 
 
 @pytest.mark.live
-@pytest.mark.parametrize("old", [False, True], ids=["new", "old"])
-def test_its_records_say_that_their_sequence_is_weak(old: bool) -> None:
+@pytest.mark.parametrize("variant", ["new", "plain", "old"])
+def test_only_the_old_ones_records_say_that_their_sequence_is_weak(variant: str) -> None:
     source = tapio.KernelSource(snapshot=False)
-    source._options["old"] = old
+    source._options.update({} if variant == "new" else {variant: True})
     with live.Helper("processes.py") as helper, tapio.Collector(filter=tapio.KernelFilter(descendants_of=[helper.pid]),
                                                                 source=source) as collector:
         collector.fileno()
@@ -80,4 +100,4 @@ def test_its_records_say_that_their_sequence_is_weak(old: bool) -> None:
         live.adds_up(collector)
     rows, _ = live.of_kind(batch, "process.exec")
     assert rows["pid"].tolist() == [fact["pid"]]
-    assert bool(rows["flags"][0] & WEAK_SEQ) is old
+    assert bool(rows["flags"][0] & WEAK_SEQ) is (variant == "old")
