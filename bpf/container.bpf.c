@@ -2,6 +2,7 @@
 /* Containers: control groups, namespaces, the life of containers, attempts to leave one. The collector tells container id and runtime by
  * the control group's path (csrc/tf_container_id.c). */
 #include "tf_escape.bpf.h"
+#include "tf_last.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
@@ -9,26 +10,16 @@ TF_KEEP_BTF(tf_container)
 
 #define TF_CGROUP_TRACE_LEN 1024 /* kernel/cgroup/cgroup-internal.h: TRACE_CGROUP_PATH_LEN */
 
-struct tf_init_key {
-	__u64 start_ns;
-	__u64 pid;
-};
 /* First processes of pid namespaces that have been forked and have not executed yet. Not one that pushes old entries out: everybody who may
  * make user namespaces could push out somebody else's. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
 	__uint(max_entries, 1);
-	__type(key, struct tf_init_key);
+	__type(key, struct tf_process_key);
 	__type(value, __u8);
 } tf_t_inits SEC(".maps");
-/* For tf_container_stop_old only: those whose end was reported, until they are pushed out. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, struct tf_init_key);
-	__type(value, __u8);
-} tf_stopped SEC(".maps");
+TF_ENDED(tf_stopped);   /* for tf_container_stop_old only */
 
 static __always_inline void tf_emit_cgroup(struct cgroup *cgrp, const char *path, struct task_struct *target, const __u32 kind)
 {
@@ -126,7 +117,7 @@ SEC("tp_btf/sched_process_fork")
 int BPF_PROG(tf_container_fork, struct task_struct *parent, struct task_struct *child)
 {
 	struct tf_spaces before, after;
-	struct tf_init_key key;
+	struct tf_process_key key;
 	struct upid *own;
 	__u32 changed;
 	__u8 one = 1;
@@ -137,8 +128,7 @@ int BPF_PROG(tf_container_fork, struct task_struct *parent, struct task_struct *
 	child = tf_plain_task(child);
 	own = tf_own_upid(child);
 	if (tf_enabled(TF_K_CONTAINER_START) && child->pid == child->tgid && own && TF_READ(own, nr) == 1) {
-		key.pid = child->tgid;
-		key.start_ns = child->start_boottime;
+		tf_key_of(&key, child);
 		if (bpf_map_update_elem(&tf_t_inits, &key, &one, BPF_ANY))
 			tf_lose(TF_K_CONTAINER_START); /* nobody will know it at its exec */
 	}
@@ -192,15 +182,14 @@ TF_ON_EXIT(tf_container_join, TF_SYS_CONTAINER)
 SEC("tp_btf/sched_process_exec")
 int BPF_PROG(tf_container_start, struct task_struct *task, int old_pid, struct linux_binprm *bprm)
 {
-	struct tf_init_key key;
+	struct tf_process_key key;
 
 	if (!task)
 		return 0;
 	task = tf_plain_task(task);
 	if (!task->thread_pid->level)
 		return 0;
-	key.pid = task->tgid;
-	key.start_ns = task->group_leader->start_boottime;
+	tf_key_of(&key, task);
 	if (!bpf_map_lookup_elem(&tf_t_inits, &key))
 		return 0;
 	bpf_map_delete_elem(&tf_t_inits, &key);
@@ -220,15 +209,14 @@ static __always_inline bool tf_is_init(struct task_struct *task)
 static __always_inline void tf_emit_stop(struct task_struct *task)
 {
 	struct task_struct *leader = task->group_leader;
-	struct tf_init_key key;
+	struct tf_process_key key;
 
 	if (!(leader->flags & PF_FORKNOEXEC)) {
 		if (tf_enabled(TF_K_CONTAINER_STOP))
 			tf_emit_task(task, NULL, 0, TF_A_NONE, task->tgid, TF_K_CONTAINER_STOP);
 		return;
 	}
-	key.pid = task->tgid;
-	key.start_ns = leader->start_boottime;
+	tf_key_of(&key, task);
 	bpf_map_delete_elem(&tf_t_inits, &key);
 }
 
@@ -245,21 +233,14 @@ int BPF_PROG(tf_container_stop, struct task_struct *task, bool group_dead)
 	return 0;
 }
 
-/* The same before 6.16: of threads that die at the same time more than one may see nobody left; the first takes the mark. */
+/* The same before 6.16. */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(tf_container_stop_old, struct task_struct *task)
 {
-	struct tf_init_key key;
-	__u8 one = 1;
-
 	if (!task)
 		return 0;
 	task = tf_plain_task(task);
-	if (task->signal->live.counter || !tf_is_init(task))
-		return 0;
-	key.pid = task->tgid;
-	key.start_ns = task->group_leader->start_boottime;
-	if (!bpf_map_update_elem(&tf_stopped, &key, &one, BPF_NOEXIST))
+	if (tf_is_init(task) && tf_is_last(&tf_stopped, task))
 		tf_emit_stop(task);
 	return 0;
 }

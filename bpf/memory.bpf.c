@@ -217,21 +217,15 @@ int BPF_PROG(tf_memory_exit, struct task_struct *task, bool group_dead)
 	return 0;
 }
 
-/* The same before 6.16, where several threads that end together can all look like the last (see tf_process_exit_old). */
+/* The same before 6.16. */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(tf_memory_exit_old, struct task_struct *task)
 {
-	struct tf_process_key key;
-	__u8 one = 1;
-
 	if (!task)
 		return 0;
 	task = tf_plain_task(task);
 	tf_flush_stalls();
-	if (!tf_enabled(TF_K_MEMORY_PAGE_FAULT) || task->signal->live.counter)
-		return 0;
-	tf_key_of(&key, task);
-	if (!bpf_map_update_elem(&tf_fault_done, &key, &one, BPF_NOEXIST))
+	if (tf_enabled(TF_K_MEMORY_PAGE_FAULT) && tf_is_last(&tf_fault_done, task))
 		tf_emit_faults(task);
 	return 0;
 }

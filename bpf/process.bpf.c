@@ -1,23 +1,14 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* Processes: fork, exec, exit, rename, signal. One record per process for fork and exit: threads are not reported. */
 #include "tf_args.bpf.h"
+#include "tf_last.bpf.h"
 #include "tf_path.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 TF_KEEP_BTF(tf_process)
 
-/* For tf_process_exit_old only: processes whose exit has been reported, until they are pushed out. */
-struct tf_exit_key {
-	__u64 start_ns;
-	__u64 pid;
-};
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 4096);
-	__type(key, struct tf_exit_key);
-	__type(value, __u8);
-} tf_exited SEC(".maps");
+TF_ENDED(tf_exited);    /* for tf_process_exit_old only */
 
 static __always_inline void tf_clear_process(struct tf_process *e)
 {
@@ -203,19 +194,11 @@ int BPF_PROG(tf_process_exit, struct task_struct *task, bool group_dead)
 	return 0;
 }
 
-/* The same for kernels before 6.16. signal->live is counted down before the hook, so of threads that die at the same time on several
- * CPUs more than one can see 0: the first of them reports. */
+/* The same for kernels before 6.16. */
 SEC("tp_btf/sched_process_exit")
 int BPF_PROG(tf_process_exit_old, struct task_struct *task)
 {
-	struct tf_exit_key key;
-	__u8 one = 1;
-
-	if (!task || tf_plain_task(task)->signal->live.counter)
-		return 0;
-	key.pid = task->tgid;
-	key.start_ns = tf_plain_task(task)->group_leader->start_boottime;
-	if (!bpf_map_update_elem(&tf_exited, &key, &one, BPF_NOEXIST))
+	if (task && tf_is_last(&tf_exited, tf_plain_task(task)))
 		tf_emit_exit(task);
 	return 0;
 }

@@ -380,7 +380,6 @@ def _identity(path: str) -> tuple[int, ...] | None:
 
 def _require_linux() -> None:
     import sys
-
     if sys.platform != "linux":
         raise UnsupportedPlatformError(f"eBPF collector is only supported on Linux; this is {sys.platform}. Stores can be read "
                                        "everywhere: tapio_fast.RawStore")

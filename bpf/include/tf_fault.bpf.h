@@ -3,7 +3,7 @@
 #ifndef TF_FAULT_BPF_H
 #define TF_FAULT_BPF_H
 
-#include "tf_task.bpf.h"
+#include "tf_last.bpf.h"
 
 #define TF_VM_FAULT_MAJOR 4      /* linux/mm_types.h */
 #define TF_ENOMEM 12             /* uapi/asm-generic/errno-base.h */
@@ -14,10 +14,6 @@ static __always_inline void tf_clear_memory(struct tf_memory *e)
 	e->count = 1;
 }
 
-struct tf_process_key {
-	__u64 start_ns;
-	__u64 pid;
-};
 /* Time that a process waited for major faults, where functions can be traced. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
@@ -26,20 +22,8 @@ struct {
 	__type(key, struct tf_process_key);
 	__type(value, __u64);
 } tf_fault_ns SEC(".maps");
-/* For tf_memory_exit_old only: processes that were reported, until they are pushed out. */
-struct {
-	__uint(type, BPF_MAP_TYPE_LRU_HASH);
-	__uint(max_entries, 1024);
-	__type(key, struct tf_process_key);
-	__type(value, __u8);
-} tf_fault_done SEC(".maps");
+TF_ENDED(tf_fault_done);        /* for tf_memory_exit_old only */
 TF_TASK_STORE(tf_fault_began, __u64);
-
-static __always_inline void tf_key_of(struct tf_process_key *key, struct task_struct *task)
-{
-	key->start_ns = TF_GO(task, group_leader, start_boottime);
-	key->pid = TF_GO(task, tgid);
-}
 
 #define TF_THREADS_LEFT 64 /* threads of an ending process that are not yet released; it is the last to run */
 
