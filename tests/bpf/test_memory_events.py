@@ -2,7 +2,7 @@
 """Memory running short, each way in a control group of the test's own: OOM kill, limit, compaction, pressure, page faults.
 
 The truth is what the helper's children did and got (wait4, /proc), what the control group's files say, and the kernel's own messages.
-Direct reclaim of the whole machine is not forced here: its hooks are those of the limit with another name (same classes of tracepoint).
+Direct reclaim of the whole machine is forced in the machines of tests/vm only, which are the test's own.
 """
 from __future__ import annotations
 
@@ -157,6 +157,29 @@ def test_limit(small_group: Path, big_file: Path) -> None:
     assert cells["k_aggregated"] > 0
     short = rows[rows["count"] > 1]
     assert len(short) <= 2 + (facts["after"] - facts["before"]) // 100_000_000 + (rows["duration_ns"] >= 1_000_000).sum()
+
+
+@pytest.mark.skipif(live.SLOW == 1, reason="it would take the whole machine's memory: in the machines of tests/vm only")
+def test_reclaim(tmp_path: Path) -> None:
+    """A child that wants memory has to free some first, pages of a file: as many stalls and pages as the kernel counts, of all processes."""
+    with open(tmp_path / "cached", "wb") as f:
+        for _ in range(128):
+            f.write(bytes(MIB))
+        os.fsync(f.fileno())
+    with live.Helper("memory.py") as helper, live.watching(helper, config=config("reclaim")) as collector:
+        facts = helper.call("reclaim", size=48 * MIB, more=32 * MIB)
+        batch = live.everything(collector)
+        stats = live.adds_up(collector)
+    rows, _ = live.of_kind(batch, "memory.reclaim")
+    assert facts["status"] == 0 and len(rows) == len(batch["memory"]), facts
+    rows = rows[rows["pid"] != helper.pid]      # it waits, but may want a page of its own
+    subject(rows, facts, rows["comm"][0], live.cgroup_of())
+    assert 0 < rows["count"].sum() <= facts["vmstat"]["allocstall"]
+    assert 0 < rows["size"].sum()
+    assert (rows["order"] == 0).all() and (rows["map_flags"] != 0).all()
+    assert 0 < rows["duration_ns"].sum() < facts["after"] - facts["before"]
+    zero_but(rows, "size", "duration_ns", "map_flags")
+    assert stats.by_kind["memory.reclaim"]["submitted"] == len(batch["memory"])
 
 
 def test_compaction() -> None:

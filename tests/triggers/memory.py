@@ -171,6 +171,33 @@ def _touch(size: int) -> None:
     ctypes.memset(at, 1, size)
 
 
+def reclaim(size: int, more: int) -> dict[str, Any]:
+    """A child fills fresh memory while the machine wants to keep `more` bytes free than are; `vmstat` is what the kernel counted."""
+    reserve = Path("/proc/sys/vm/min_free_kbytes")
+
+    def work() -> None:     # by the child itself: whoever asks for memory from then on has to free some
+        free = next(int(line.split()[1]) for line in Path("/proc/meminfo").read_text().splitlines() if line.startswith("MemFree:"))
+        reserve.write_text(str(free + more // 1024))
+        _touch(size)
+
+    kept, was = reserve.read_text(), _reclaim_counters()
+    pid, go = _child(work, [])
+    facts = {**_facts(pid), "before": boot_ns()}
+    os.write(go, b"x")
+    facts["status"] = os.waitpid(pid, 0)[1]
+    reserve.write_text(kept)
+    os.close(go)
+    return {**facts, "after": boot_ns(), "vmstat": {name: n - was[name] for name, n in _reclaim_counters().items()}}
+
+
+def _reclaim_counters() -> dict[str, int]:
+    found = {"allocstall": 0, "pgsteal_direct": 0}
+    for name, n in (line.split() for line in Path("/proc/vmstat").read_text().splitlines()):
+        if name.startswith("allocstall_") or name == "pgsteal_direct":
+            found[name.partition("_")[0] if name != "pgsteal_direct" else name] += int(n)
+    return found
+
+
 def faults(pages: int, threads: int, path: str, size: int = 0) -> dict[str, Any]:
     """A child touches fresh pages from several threads, and pages of a file (its first `size` bytes; 0: all) that are on disk only."""
     def work() -> None:
@@ -215,4 +242,4 @@ def unreadable_paths(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    serve({f.__name__: f for f in (mappings, breaks, out_of_memory, cached_reads, compact, faults, written_files, unreadable_paths)})
+    serve({f.__name__: f for f in (mappings, breaks, out_of_memory, cached_reads, compact, reclaim, faults, written_files, unreadable_paths)})
