@@ -24,16 +24,6 @@ static __always_inline void tf_note_foreign(const struct tf_regs *regs)
 		tf_add(&state->foreign_calls, 1);
 }
 
-/* The number of a call, where a program is small enough for the verifier to go both ways: nearly all calls cost no call of a function. */
-static __always_inline __u32 tf_sys_nr_at_once(const struct tf_regs *regs)
-{
-#if defined(__TARGET_ARCH_arm64)
-	return tf_sys_nr(regs);
-#else
-	return regs->compat ? tf_sys_nr(regs) : tf_sys_raw(regs);
-#endif
-}
-
 /* To the first handler, without returning where it is known by a place in tf_direct_progs: the kernel writes a jump to a constant place into
  * our code, where one to a place that only the run tells goes through a retpoline (50 ns of what a row costs). */
 static __always_inline void tf_sys_go_direct(__u64 *ctx, __u32 place)
@@ -53,7 +43,7 @@ SEC("tp_btf/sys_exit")
 int tf_sys_exit(__u64 *ctx)
 {
 	const struct tf_regs regs = tf_regs_of((const void *)ctx[0]);
-	__u32 nr = tf_sys_nr_at_once(&regs), wants = tf_sys_wanted(nr);
+	__u32 nr = tf_sys_nr(&regs), wants = tf_sys_wanted(nr);
 
 	if (nr >= TF_SYS_MAX)
 		tf_note_foreign(&regs);
@@ -69,7 +59,7 @@ SEC("tp_btf/sys_enter")
 int tf_sys_enter(__u64 *ctx)
 {
 	const struct tf_regs regs = tf_regs_of((const void *)ctx[0]);
-	__u32 nr = tf_sys_nr_at_once(&regs), wants = tf_sys_wanted(nr);
+	__u32 nr = tf_sys_nr(&regs), wants = tf_sys_wanted(nr);
 	struct task_struct *task;
 	struct tf_note *note;
 
