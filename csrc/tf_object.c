@@ -54,6 +54,8 @@ static int load_base(struct tf_object *o, char *msg, size_t msg_size)
 		rc = ask_whoami(o, &o->consts.self_tgid);
 	if (!rc)
 		ask_host_spaces(o, &o->consts);
+	if (rc && tf_log_no_descriptor())
+		rc = -EMFILE;
 	if (rc == -EPERM)
 		tf_explain_eperm("the shared maps", msg, msg_size);
 	else if (rc)
@@ -187,6 +189,7 @@ int tf_object_open(const struct tf_object_opts *opts, struct tf_object **out, ch
 		rc = tf_rings_ready(o, msg, msg_size);
 	tf_log_end();
 	if (rc) {
+		tf_add_next_step(rc, msg, msg_size);
 		tf_object_close(o);
 		return rc;
 	}

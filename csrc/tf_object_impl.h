@@ -64,7 +64,7 @@ struct tf_object {
 		uint32_t wants[TF_SYS_MAX];     /* of map tf_sys_wants */
 	} kept;
 	const struct bpf_program *direct[TF_SYS_DIRECT]; /* by place in map tf_direct_progs, from 1 on */
-	uint32_t gen, follow_set;
+	uint32_t gen, follow_set, last_set;     /* last_set: the last number given to a set of roots, in force or not */
 	uint32_t *roots;                /* of follow_set, sorted */
 	size_t n_roots;
 	struct tf_source source;
@@ -134,6 +134,7 @@ void tf_log_begin(struct tf_object *o);         /* this thread's libbpf messages
 void tf_log_end(void);
 const char *tf_log_failed_program(void);        /* program named in the last warning since begin, "" = none */
 const char *tf_log_last_warning(void);
+bool tf_log_no_descriptor(void);                /* this process has no descriptor left (EMFILE), said a warning since begin */
 void tf_object_say(struct tf_object *o, int level, const char *text);
 
 /* tf_object_probe.c */
@@ -142,7 +143,9 @@ int tf_explain_missing(char *msg, size_t msg_size);         /* -ENOTSUP and a se
 void tf_explain_eperm(const char *doing, char *msg, size_t msg_size);
 void tf_explain_refused(const struct tf_program_spec *s, char *msg, size_t msg_size);       /* EPERM for one program */
 
-/* tf_object_reason.c: true, and a sentence: the kernel is too old for this program */
+/* tf_object_reason.c */
+void tf_add_next_step(int rc, char *msg, size_t msg_size);      /* what to do about an error that no program is to blame for */
+/* true, and a sentence: the kernel is too old for this program */
 bool tf_explain_lacking(const struct tf_program_spec *s, int rc, const char *log, char *out, size_t size);
 
 /* tf_object_pressure.c */

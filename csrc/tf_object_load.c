@@ -162,7 +162,9 @@ static int load_part(struct loader *l, enum tf_part_id part, char *log, char *ms
 		o->parts[part] = NULL;
 		if (!rc)
 			return 0; /* nothing of it is left to load */
-		if (drop_refused(l, part, rc, log))
+		if (tf_log_no_descriptor()) /* no fault of the program that was the next */
+			rc = -EMFILE;
+		else if (drop_refused(l, part, rc, log))
 			continue;
 		if (rc == -EPERM)
 			tf_explain_eperm("the BPF programs", msg, msg_size);
@@ -329,8 +331,10 @@ int tf_load_parts(struct tf_object *o, char *msg, size_t msg_size)
 	if (vmlinux)
 		tf_find_alone(o, vmlinux);
 	rc = load_all(o, msg, msg_size);
-	settle_variants(o);
-	note_loaded(o);
+	if (!rc) { /* else a part that failed has been freed, and its programs with it */
+		settle_variants(o);
+		note_loaded(o);
+	}
 	tf_drop_core_btf(o);
 	btf__free(vmlinux);
 	return rc;

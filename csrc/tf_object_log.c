@@ -10,12 +10,14 @@ static _Thread_local struct {
 	struct tf_object *object;
 	char program[64];
 	char warning[256];
+	bool no_descriptor;
 } now;
 
 static void note_warning(const char *text)
 {
 	const char *at = strstr(text, "prog '"), *end;
 
+	now.no_descriptor |= strstr(text, "-EMFILE") || strstr(text, strerror(EMFILE));
 	snprintf(now.warning, sizeof(now.warning), "%.*s", (int)strcspn(text, "\n"), text);
 	if (!at)
 		return;
@@ -60,6 +62,12 @@ const char *tf_log_failed_program(void)
 const char *tf_log_last_warning(void)
 {
 	return now.warning;
+}
+
+/* A map that gets none is tried again without BTF: the last error is then another one. */
+bool tf_log_no_descriptor(void)
+{
+	return now.no_descriptor;
 }
 
 void tf_object_say(struct tf_object *o, int level, const char *text)

@@ -72,3 +72,12 @@ bool tf_explain_lacking(const struct tf_program_spec *s, int rc, const char *log
 	}
 	return false;
 }
+
+void tf_add_next_step(int rc, char *msg, size_t msg_size)
+{
+	const size_t used = msg_size ? strlen(msg) : 0;
+
+	if (rc == -EMFILE && used)
+		snprintf(msg + used, msg_size - used, "; all domains together take some 600 descriptors and two more per CPU: raise the limit "
+			 "(ulimit -n, RLIMIT_NOFILE)");
+}

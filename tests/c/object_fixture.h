@@ -3,6 +3,8 @@
 #ifndef OBJECT_FIXTURE_H
 #define OBJECT_FIXTURE_H
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <net/if.h>
 #include <netinet/in.h>
 #include <sched.h>
@@ -173,6 +175,24 @@ static inline int wait_for(pid_t pid)
 
 	CHECK(waitpid(pid, &status, 0) == pid);
 	return status;
+}
+
+/* Descriptors of ours; with `match`, those whose target says so. */
+static inline int count_fds(const char *match)
+{
+	DIR *dir = opendir("/proc/self/fd");
+	struct dirent *e;
+	int n = 0;
+
+	CHECK(dir);
+	while ((e = readdir(dir))) {
+		char target[128] = "";
+
+		if (readlinkat(dirfd(dir), e->d_name, target, sizeof(target) - 1) > 0 && (!match || strstr(target, match)))
+			n++;
+	}
+	closedir(dir);
+	return n;
 }
 
 #endif

@@ -252,24 +252,6 @@ static void paths_of_deleted_and_deep_files(void)
 
 /* ---- life ---- */
 
-/* Descriptors of ours; with `match`, those whose target says so. */
-static int count_fds(const char *match)
-{
-	DIR *dir = opendir("/proc/self/fd");
-	struct dirent *e;
-	int n = 0;
-
-	CHECK(dir);
-	while ((e = readdir(dir))) {
-		char target[128] = "";
-
-		if (readlinkat(dirfd(dir), e->d_name, target, sizeof(target) - 1) > 0 && (!match || strstr(target, match)))
-			n++;
-	}
-	closedir(dir);
-	return n;
-}
-
 static void a_forked_child_forgets_and_the_parent_goes_on(void)
 {
 	int before, rc;
