@@ -18,6 +18,13 @@ struct pid_list {
 	size_t n;
 };
 
+/* Of a filter that is not in force yet. */
+struct roots {
+	uint32_t *at;                   /* sorted */
+	size_t n;
+	uint32_t set;
+};
+
 static int read_entries(int fd, struct pid_list *list)
 {
 	size_t cap = 0, used = 0;
@@ -122,14 +129,14 @@ static int follow_children(struct tf_object *o, const struct pid_list *list, uin
 	return added;
 }
 
-/* Fork and free keep the followed set: they must run from here on, whichever kinds are wanted. */
+/* Fork and free keep the followed set: they must run from here on, whichever kinds are wanted. The load generator's processes do not fork. */
 static int attach_keepers(struct tf_object *o)
 {
 	static const char *const keepers[] = {"tf_process_fork", "tf_process_free"};
 
-	for (size_t i = 0; i < sizeof(keepers) / sizeof(keepers[0]); i++) {
+	for (size_t i = 0; i < sizeof(keepers) / sizeof(keepers[0]) && !o->opts.synth; i++) {
 		struct tf_program *p = tf_find_program(o, keepers[i]);
-		int rc = p ? tf_attach_program(o, p) : 0;
+		int rc = p && p->prog ? tf_attach_program(o, p) : p && p->info.error ? p->info.error : -ENODEV;
 
 		if (rc)
 			return rc;
@@ -144,43 +151,44 @@ static int compare_u32(const void *a, const void *b)
 	return x < y ? -1 : x > y;
 }
 
-/* The same roots keep their set, and with it descendants whose parents are gone. Otherwise a new number is taken. */
-static int choose_set(struct tf_object *o, const struct tf_rules_spec *s, uint32_t *set)
+/* The same roots keep their set, and with it descendants whose parents are gone. Otherwise a new number is taken, whose place (its lowest
+ * bit) is not that of the set in force: what comes of it is known only when it is filled. */
+static int choose_set(struct tf_object *o, const struct tf_rules_spec *s, struct roots *roots)
 {
-	uint32_t *roots = malloc(s->n_follow * sizeof(*roots) + 1);
-
-	if (!roots)
+	roots->n = s->n_follow;
+	roots->at = malloc(roots->n * sizeof(*roots->at) + 1);
+	if (!roots->at)
 		return -ENOMEM;
-	if (s->n_follow)
-		memcpy(roots, s->follow, s->n_follow * sizeof(*roots));
-	qsort(roots, s->n_follow, sizeof(*roots), compare_u32);
-	if (!o->follow_set || o->n_roots != s->n_follow || memcmp(o->roots, roots, s->n_follow * sizeof(*roots)))
-		o->follow_set++;
-	free(o->roots);
-	o->roots = roots;
-	o->n_roots = s->n_follow;
-	*set = o->follow_set;
+	if (roots->n)
+		memcpy(roots->at, s->follow, roots->n * sizeof(*roots->at));
+	qsort(roots->at, roots->n, sizeof(*roots->at), compare_u32);
+	roots->set = o->follow_set;
+	if (o->follow_set && o->n_roots == roots->n && !memcmp(o->roots, roots->at, roots->n * sizeof(*roots->at)))
+		return 0;
+	do
+		roots->set = ++o->last_set;
+	while (!roots->set || (o->follow_set && (roots->set & 1) == (o->follow_set & 1)));
 	return 0;
 }
 
 /* A child forked between a listing and its parent's entry is found by the next listing; the last one finds none. */
-static int fill_follow(struct tf_object *o, const struct tf_rules_spec *s, uint32_t *set)
+static int fill_follow(struct tf_object *o, const struct tf_rules_spec *s, struct roots *roots)
 {
 	struct pid_list list = {0};
 	int rc = attach_keepers(o), added = 1;
 
 	if (!rc)
-		rc = choose_set(o, s, set);
+		rc = choose_set(o, s, roots);
 	if (!rc)
 		rc = list_processes(o, &list);
 	if (rc == -ENOENT)
 		rc = 0; /* only synthetic processes can be followed without it */
 	if (!rc)
-		rc = follow_roots(o, s, &list, *set);
+		rc = follow_roots(o, s, &list, roots->set);
 	for (int pass = 0; !rc && added && list.n && pass < FOLLOW_PASSES; pass++) {
 		if (pass)
 			rc = list_processes(o, &list);
-		added = rc ? rc : follow_children(o, &list, *set);
+		added = rc ? rc : follow_children(o, &list, roots->set);
 		rc = added < 0 ? added : rc;
 	}
 	free(list.at);
@@ -213,17 +221,25 @@ int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s)
 	struct tf_settings *settings = o->mapped[TF_M_SETTINGS];
 	const uint32_t gen = o->gen + 1 ? o->gen + 1 : 1, slot = gen & (TF_RULE_SLOTS - 1);
 	struct tf_rule_slot *rules = (struct tf_rule_slot *)o->mapped[TF_M_RULES] + slot;
-	uint32_t set = 0;
+	struct roots roots = {0};
 	int rc;
 
 	tf_log_begin(o);
 	rc = fill_set(o, s, slot);
 	if (!rc && (s->flags & TF_R_DESCENDANTS))
-		rc = fill_follow(o, s, &set);
+		rc = fill_follow(o, s, &roots);
 	tf_log_end();
-	if (rc)
+	if (rc) {
+		free(roots.at); /* the filter in force goes on as it was */
 		return rc;
-	*rules = (struct tf_rule_slot){.flags = s->flags | (o->not_comms ? TF_R_NOT_COMMS : 0), .gen = gen, .follow_set = set};
+	}
+	if (s->flags & TF_R_DESCENDANTS) {
+		free(o->roots);
+		o->roots = roots.at;
+		o->n_roots = roots.n;
+		o->follow_set = roots.set;
+	}
+	*rules = (struct tf_rule_slot){.flags = s->flags | (o->not_comms ? TF_R_NOT_COMMS : 0), .gen = gen, .follow_set = roots.set};
 	memcpy(rules->kind_mask, s->kind_mask, sizeof(rules->kind_mask));
 	o->kept.rules = *rules;
 	o->gen = gen;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import live_support as live
@@ -185,3 +186,24 @@ def test_a_cgroup_may_be_named_by_its_directory(tmp_path: Path) -> None:
 def test_following_a_process_that_is_not_there_is_refused_by_name() -> None:
     with pytest.raises(tapio.FilterError, match="cannot follow 3999999.*not a living process"):
         tapio.Collector(filter=KernelFilter(descendants_of=[3999999])).start()
+
+
+@pytest.mark.parametrize("refusals", [1, 2])
+def test_a_refused_filter_changes_nothing(refusals: int) -> None:
+    """The family that is followed stays followed, with who lost his parent, also when the same roots are named once more."""
+    with live.Helper("processes.py") as helper, live.watching(helper) as collector:
+        started = helper.call("child_output", exe="/bin/sh", argv=["sh", "-c", "sleep 60 >/dev/null 2>&1 & echo $!"])
+        orphan = int(started["output"])
+        pids = {orphan, started["pid"]}
+        for _ in range(refusals):
+            with pytest.raises(tapio.FilterError, match="cannot follow .*not a living process"):
+                collector.set_filter(KernelFilter(descendants_of=[helper.pid, 3999999]))
+        pids.add(helper.call("child_output", exe="/bin/echo", argv=["echo", "x"])["pid"])
+        collector.set_filter(KernelFilter(descendants_of=[helper.pid]))
+        pids.add(helper.call("child_output", exe="/bin/echo", argv=["echo", "x"])["pid"])
+        os.kill(orphan, signal.SIGKILL)
+        found = live.read_until(collector, lambda got: pids <= {int(pid) for b in got for pid in live.of_kind(b, "process.exit")[0]["pid"]})
+        found += live.drain(collector)
+        live.adds_up(collector)
+    exits = [int(pid) for b in found for pid in live.of_kind(b, "process.exit")[0]["pid"]]
+    assert sorted(exits) == sorted(pids)
