@@ -86,7 +86,7 @@ static __always_inline __u64 tf_path_arg(const struct tf_regs *regs, __u32 nr)
 	switch (tf_path_places[place & (TF_SYS_MAX - 1)]) {
 	case 1: return tf_sys_arg(regs, 0);
 	case 2: return tf_sys_arg(regs, 1);
-	case 5: return tf_sys_arg(regs, 4);
+	case 5: return (tf_sys_arg(regs, 4) & ~regs->compat) | (tf_sys_arg(regs, 5) & regs->compat); /* behind a 64-bit mask: two of 32 */
 	default: return 0;
 	}
 }

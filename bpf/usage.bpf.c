@@ -120,7 +120,7 @@ int tf_usage(struct bpf_iter__task *ctx)
 		return TF_NEXT;
 	while (!tf_sum_once(&sum, (void *)task->signal) && --tries) /* one way back, by a jump: all that 6.1 takes as a loop */
 		;
-	if (sum.at != sum.head)
+	if (!tries || sum.at != sum.head) /* threads end faster than they can be added up, or are too many */
 		flags |= TF_F_PARTIAL;
 	tf_emit_usage(&g, &who, task, &sum, flags);
 	tf_pace(ctx->meta);

@@ -27,6 +27,8 @@ static __always_inline void tf_key_of(struct tf_process_key *key, struct task_st
 		__type(value, __u8); \
 	} name SEC(".maps")
 
+#define TF_EEXIST 17             /* uapi/asm-generic/errno-base.h */
+
 /* Of a plain task (tf_plain_task). */
 static __always_inline bool tf_is_last(void *ended, struct task_struct *task)
 {
@@ -36,7 +38,7 @@ static __always_inline bool tf_is_last(void *ended, struct task_struct *task)
 	if (TF_GO(task, signal, live.counter))
 		return false;
 	tf_key_of(&key, task);
-	return !bpf_map_update_elem(ended, &key, &one, BPF_NOEXIST);
+	return bpf_map_update_elem(ended, &key, &one, BPF_NOEXIST) != -TF_EEXIST; /* no room: rather twice than not at all */
 }
 
 #endif
