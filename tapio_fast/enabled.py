@@ -62,6 +62,11 @@ def _switched_off(config: Config) -> set[str]:
     return off
 
 
+def with_parts(kinds: set[str]) -> set[str]:
+    """Return kinds and the single operations' kinds of those that are added up: without them there is nothing to add."""
+    return kinds | {"network.send", "network.recv"} if "network.flow" in kinds else kinds
+
+
 def enabled_kinds(config: Config) -> set[str]:
     """Return the kinds that a configuration enables, meta apart."""
     if not config.enabled:
@@ -78,10 +83,7 @@ def enabled_kinds(config: Config) -> set[str]:
         kinds.add("cpu.usage")
     if process.enabled and process.monitor_syscalls:
         kinds.add("syscall.call")
-    # what is added up needs the summary's kind and the single operations' kinds
-    if "network.flow" in kinds:
-        kinds |= {"network.send", "network.recv"}
-    return kinds
+    return with_parts(kinds)
 
 
 @functools.cache

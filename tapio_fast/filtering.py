@@ -13,6 +13,7 @@ import numpy as np
 
 from tapio_fast import schema
 from tapio_fast._escape import escape
+from tapio_fast.enabled import with_parts
 from tapio_fast.errors import FilterError
 
 _U64 = 1 << 64
@@ -22,7 +23,8 @@ _U64 = 1 << 64
 class KernelFilter:
     """Records are collected when every given part agrees with their subject; meta records always are.
 
-    kinds : names such as "process.exec"; None = all that the configuration enables
+    kinds : names such as "process.exec"; None = all that the configuration enables. network.flow brings send and recv, which it adds up
+        (rows of theirs come only where the configuration asks for single ones)
     pids, not_pids : process ids as this process sees them
     cgroups, not_cgroups : cgroup ids (inode of the cgroup's directory), or the directories themselves
     descendants_of : process ids; they and what they fork from now on
@@ -58,7 +60,7 @@ class KernelFilter:
 
     def numbers(self, enabled: Iterable[str]) -> list[int]:
         """Return the dense numbers of the kinds wanted, meta kinds among them."""
-        names = set(enabled) if self.kinds is None else set(enabled) & self.kinds
+        names = set(enabled) if self.kinds is None else set(enabled) & with_parts(set(self.kinds))
         return [k.number for k in schema.KINDS if k.name in names or k.domain == schema.META]
 
     def mask(self, rows: np.ndarray) -> np.ndarray:

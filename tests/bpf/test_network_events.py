@@ -79,10 +79,10 @@ class Seen(NamedTuple):
         return self.stats.by_kind[f"network.{kind}"]
 
 
-def watch(events: list[str], call: str, settings: tapio.Config | None = None, **arguments: Any) -> Seen:
+def watch(events: list[str], call: str, settings: tapio.Config | None = None, rule: KernelFilter = NETWORK, **arguments: Any) -> Seen:
     """Collect one call of a helper; nothing but the events asked for may appear."""
     script = "datagrams.py" if call.startswith("udp") else "sockets.py"
-    with live.Helper(script) as helper, live.watching(helper, config=settings or config(events=events), filter=NETWORK,
+    with live.Helper(script) as helper, live.watching(helper, config=settings or config(events=events), filter=rule,
                                                       netns=helper.facts["netns"]) as collector:
         fact = helper.call(call, **arguments)
         attached = {p["name"] for p in collector.health().programs if p["state"] == "attached"}

@@ -65,6 +65,18 @@ def udp_refused(host: str) -> dict[str, Any]:
         return {"sock": s.getsockname()[:2], "peer": peer, "errno": errno_of(lambda: s.recv(1))}
 
 
+def udp_many(sockets: int, sizes: list[int]) -> dict[str, Any]:
+    """Sockets, one after the other, that each send to themselves."""
+    for _ in range(sockets):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+            s.bind(("127.0.0.1", 0))
+            s.connect(s.getsockname())
+            for size in sizes:
+                s.send(bytes(size))
+                s.recv(1 << 16)
+    return {}
+
+
 if __name__ == "__main__":
     enter_netns()
-    serve({f.__name__: f for f in (udp_talk, udp_long, udp_refused)})
+    serve({f.__name__: f for f in (udp_talk, udp_long, udp_refused, udp_many)})
