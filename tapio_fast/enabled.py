@@ -104,9 +104,19 @@ def collected_when(kind: str) -> str:
 SAMPLED_WITH = {"process": ("process", "syscall", "cpu"), "network": ("network",), "file": ("file",)}
 
 
+def _only_added_up(config: Config, kinds: set[str]) -> set[str]:
+    """Return the kinds whose operations only feed a sum: the sum's row is thinned, and an operation missing in it would be missing twice."""
+    options = kernel_options(config)
+    sums = set() if options & OPTION_SINGLE_IO else {"file.read", "file.write"}     # their rows are of the same kind: whole too
+    if "network.flow" in kinds and not options & OPTION_SINGLE_UDP:
+        sums |= {"network.send", "network.recv"}
+    return sums
+
+
 def sampling_rates(config: Config, kinds: set[str]) -> dict[str, float]:
     """Return kind -> share to keep, of those that are not whole. Critical kinds too: whoever sets a rate has said so."""
     rates = {}
+    kinds = kinds - _only_added_up(config, kinds)
     for section, domains in SAMPLED_WITH.items():
         rate = getattr(config.programs, section).sampling_rate
         if rate < 1.0:

@@ -75,9 +75,14 @@ def test_kinds_of_each_section() -> None:
     config = tapio.Config.default().replace(programs={
         "process": {"sampling_rate": 0.5, "track_usage": True, "monitor_syscalls": ["getppid"]}, "network": {"sampling_rate": 0.25},
         "file": {"enabled": True, "sampling_rate": 0.125}, "security": {"enabled": True}})
-    kinds = enabled_kinds(config)
-    rates = sampling_rates(config, kinds)
+    everything = enabled_kinds(config)
+    added_up = {"file.read", "file.write", "network.send", "network.recv"}
+    assert added_up < everything
+    kinds = everything - added_up       # what only feeds a sum is not thinned
+    rates = sampling_rates(config, everything)
     wanted = {"process": 0.5, "cpu": 0.5, "syscall": 0.5, "network": 0.25, "file": 0.125}
     assert rates == {kind: wanted[kind.split(".")[0]] for kind in kinds if kind.split(".")[0] in wanted}
     assert {kind.split(".")[0] for kind in rates} == set(wanted)
     assert {kind.split(".")[0] for kind in kinds - set(rates)} == {"security", "memory"}
+    single = config.replace(programs={"network": {"aggregate": False}, "file": {"aggregate": False}})
+    assert set(sampling_rates(single, everything)) == set(rates) | added_up
