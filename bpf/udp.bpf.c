@@ -108,16 +108,16 @@ TF_GLOBAL int tf_emit_flow(struct tf_flow *f, struct tf_owner *owner)
 	return 0;
 }
 
-/* A record of its own for this one operation. */
-static __always_inline void tf_emit_single(struct tf_gate *g, const struct tf_flow *f, const struct tf_owner *owner, __u64 bytes,
-					   const __u32 kind)
+/* A record of its own for this one operation, about who made it: other processes may be using the socket at the same time. */
+static __always_inline void tf_emit_single(struct tf_gate *g, const struct tf_who *who, struct task_struct *task, __u16 flags,
+					   const struct tf_flow *f, __u64 bytes, const __u32 kind)
 {
 	struct tf_network *e = tf_reserve(g, kind, struct tf_network);
 
 	if (!e)
 		return;
 	tf_fill_gate(g, &e->h, kind);
-	tf_fill_owner(&e->h, owner);
+	tf_fill_task(&e->h, who, task, flags);
 	tf_fill_flow(e, f);
 	if (kind == TF_K_NETWORK_SEND)
 		e->bytes_sent = bytes;
@@ -176,7 +176,7 @@ static __always_inline void tf_note_use(struct sock *sk, int bytes, const __u32 
 			(void)tf_swap_if(&f->began_ns, 0, tf_now(&g));
 	}
 	if (single)
-		tf_emit_single(&g, f, owner, bytes, kind);
+		tf_emit_single(&g, &who, task, flags, f, bytes, kind);
 	else
 		tf_count(&g, TF_L_K_AGGREGATED);
 	if (tf_enabled(TF_K_NETWORK_FLOW) && began && tf_now(&g) - began >= TF_FLOW_EVERY)

@@ -5,14 +5,32 @@ The truth is what the helper's processes did: sizes and peers of their own choic
 """
 from __future__ import annotations
 
+from collections import Counter
+
 import live_support as live
 import pytest
-from test_network_events import config, watch
+from test_network_events import HOSTS, config, watch
 from test_sampling import check
 
 from tapio_fast import KernelFilter
 
 pytestmark = [pytest.mark.root, pytest.mark.live]
+
+TIMES = 20_000
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_processes_that_share_a_socket(host: str) -> None:
+    """Each send is told of who made it; what is added up stays complete."""
+    settings = config({"ring_buffer_size_mb": 64}, events=["flow", "send"], aggregate=False)
+    seen = watch(["flow", "send"], "udp_share", settings=settings, host=host, times=TIMES)
+    rows = seen.rows("send")
+    told = Counter(zip(rows["pid"].tolist(), rows["bytes_sent"].tolist(), strict=True))
+    assert told == {(one["pid"], one["size"]): TIMES for one in seen.fact["children"]}
+    for one in seen.fact["children"]:
+        mine = rows[rows["pid"] == one["pid"]]
+        assert set(mine["comm"].tolist()) == {one["comm"].encode()} and set(mine["tid"].tolist()) == {one["tid"]}
+    assert seen.rows("flow")["bytes_sent"].sum() == TIMES * sum(one["size"] for one in seen.fact["children"])
 
 
 def test_a_filter_that_names_flows_gets_them() -> None:

@@ -2,7 +2,9 @@
 """Helper with a network namespace of its own, in which it and a process of its own send datagrams. See serve.py."""
 from __future__ import annotations
 
+import os
 import socket
+import struct
 import time
 from typing import Any
 
@@ -65,6 +67,51 @@ def udp_refused(host: str) -> dict[str, Any]:
         return {"sock": s.getsockname()[:2], "peer": peer, "errno": errno_of(lambda: s.recv(1))}
 
 
+def udp_share(host: str, times: int) -> dict[str, Any]:
+    """Two children send on one unconnected socket at the same time, each to a peer and in a size of its own."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    peers = []
+    with socket.socket(family, socket.SOCK_DGRAM) as shared, socket.socket(family, socket.SOCK_DGRAM) as a, \
+            socket.socket(family, socket.SOCK_DGRAM) as b:
+        for s in (a, b):
+            s.bind((host, 0))
+            peers.append(s.getsockname()[:2])
+
+        ready, go = os.pipe()
+
+        def work(peer: list[Any], size: int) -> dict[str, Any]:
+            os.close(go)
+            os.read(ready, 1)       # until the parent closes it
+            data = bytes(size)
+            for _ in range(times):
+                shared.sendto(data, peer)
+            return {"peer": peer, "size": size}
+        cpus = sorted(os.sched_getaffinity(0))
+        children = [process(lambda peer=peer, size=size: work(peer, size), f"tf-share{size}", 1004, cpu)      # type: ignore[misc]
+                    for peer, size, cpu in zip(peers, (11, 22), (cpus[0], cpus[-1]), strict=True)]
+        os.close(go)
+        facts = [facts_of(*child) for child in children]
+        os.close(ready)
+        return {"children": facts}
+
+
+def udp_elsewhere(host: str) -> dict[str, Any]:
+    """A connected socket that also sends to another peer, once to one that is refused: (size, whom it was for) of what left."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as s, socket.socket(family, socket.SOCK_DGRAM) as good, \
+            socket.socket(family, socket.SOCK_DGRAM) as other:
+        for one in (good, other):
+            one.bind((host, 0))
+        s.connect(good.getsockname())
+        s.send(bytes(10))
+        s.sendto(bytes(20), other.getsockname())
+        s.send(bytes(30))
+        errno = errno_of(lambda: s.sendto(bytes(65_530), other.getsockname()))      # no datagram is that long
+        s.send(bytes(40))
+        to = {"good": good.getsockname()[:2], "other": other.getsockname()[:2]}
+        return {"sock": s.getsockname()[:2], **to, "errno": errno, "sent": [[10, "good"], [20, "other"], [30, "good"], [40, "good"]]}
+
+
 def udp_many(sockets: int, sizes: list[int]) -> dict[str, Any]:
     """Sockets, one after the other, that each send to themselves."""
     for _ in range(sockets):
@@ -77,6 +124,17 @@ def udp_many(sockets: int, sizes: list[int]) -> dict[str, Any]:
     return {}
 
 
+def udp_raw() -> dict[str, Any]:
+    """Raw sockets with the protocol numbers of UDP and TCP: bound, and used."""
+    for protocol in (socket.IPPROTO_UDP, socket.IPPROTO_TCP):
+        with socket.socket(socket.AF_INET, socket.SOCK_RAW, protocol) as s:
+            s.settimeout(LIMIT)
+            s.bind(("127.0.0.1", 0))
+            s.sendto(struct.pack("!4H", 9, 9, 9, 0) + b"x" + bytes(11), ("127.0.0.1", 0))
+            s.recv(1 << 16)
+    return {}
+
+
 if __name__ == "__main__":
     enter_netns()
-    serve({f.__name__: f for f in (udp_talk, udp_long, udp_refused, udp_many)})
+    serve({f.__name__: f for f in (udp_talk, udp_long, udp_refused, udp_share, udp_elsewhere, udp_many, udp_raw)})
