@@ -1,79 +1,12 @@
 // SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause)
 /* UDP: what each socket sent and received, added up into flows. */
-#include "tf_sock.bpf.h"
+#include "tf_udp.bpf.h"
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 TF_KEEP_BTF(tf_network)
 
 #define TF_FLOW_EVERY 10000000000ull /* ns: a socket in use is reported this often */
-
-/* Of one socket, since its last report. */
-struct tf_flow {
-	__u64 sent;
-	__u64 received;
-	__u64 began_ns;          /* first use since the last report; 0 = none */
-	__u64 cookie;
-	__u32 netns;
-	__u32 pid;               /* of the owner, to see at a glance that it changed */
-	__u8  source_ip[TF_IP_LEN];
-	__u8  dest_ip[TF_IP_LEN];
-	__u8  peer_ip[TF_IP_LEN]; /* of an unconnected socket: who it last sent to or heard from */
-	__u16 source_port;
-	__u16 dest_port;
-	__u16 peer_port;
-	__u8  family;
-	__u8  direction;         /* enum tf_direction: of its first use */
-};
-
-TF_SOCK_STORE(tf_flows, struct tf_flow, 0);
-
-static __always_inline void tf_copy_ip(__u8 *to, const __u8 *from)
-{
-	((__u64 *)to)[0] = ((const __u64 *)from)[0];
-	((__u64 *)to)[1] = ((const __u64 *)from)[1];
-}
-
-static __always_inline bool tf_is_mapped(const __u8 *ip)
-{
-	return !((const __u64 *)ip)[0] && ((const __u32 *)ip)[2] == bpf_htonl(0xffff);
-}
-
-/* Both ends as they are now; a socket that is not connected names its last peer instead. */
-static __always_inline void tf_note_ends(struct tf_flow *f, const struct sock *sk)
-{
-	struct tf_network e;
-
-	tf_fill_ends(&e, sk);
-	f->cookie = tf_cookie(sk);
-	f->netns = e.netns;
-	f->family = e.family;
-	f->source_port = e.source_port;
-	f->dest_port = e.dest_port;
-	tf_copy_ip(f->source_ip, e.source_ip);
-	tf_copy_ip(f->dest_ip, e.dest_ip);
-	if (f->dest_port || !f->peer_port)
-		return;
-	f->dest_port = f->peer_port;
-	tf_copy_ip(f->dest_ip, f->peer_ip);
-	if (f->family == AF_INET6 && tf_is_mapped(f->peer_ip)) {
-		f->family = AF_INET;
-		if (!((__u64 *)f->source_ip)[0] && !((__u64 *)f->source_ip)[1])
-			tf_map_ipv4(f->source_ip, 0);
-	}
-}
-
-static __always_inline void tf_fill_flow(struct tf_network *e, const struct tf_flow *f)
-{
-	tf_clear_network(e, IPPROTO_UDP, f->direction);
-	e->cookie = f->cookie;
-	e->netns = f->netns;
-	e->family = f->family;
-	e->source_port = f->source_port;
-	e->dest_port = f->dest_port;
-	tf_copy_ip(e->source_ip, f->source_ip);
-	tf_copy_ip(e->dest_ip, f->dest_ip);
-}
 
 /* Reports what was added up and begins anew. Sums stay exact: what is added meanwhile is left for the next report. */
 TF_GLOBAL int tf_emit_flow(struct tf_flow *f, struct tf_owner *owner)
@@ -100,7 +33,7 @@ TF_GLOBAL int tf_emit_flow(struct tf_flow *f, struct tf_owner *owner)
 		return 0;
 	tf_fill_gate(&g, &e->h, TF_K_NETWORK_FLOW);
 	tf_fill_owner(&e->h, owner);
-	tf_fill_flow(e, f);
+	tf_put_ends(e, f, &f->to, f->direction);
 	e->bytes_sent = sent;
 	e->bytes_received = received;
 	e->duration_ns = e->h.ts_ns > began ? e->h.ts_ns - began : 0;
@@ -110,7 +43,7 @@ TF_GLOBAL int tf_emit_flow(struct tf_flow *f, struct tf_owner *owner)
 
 /* A record of its own for this one operation, about who made it: other processes may be using the socket at the same time. */
 static __always_inline void tf_emit_single(struct tf_gate *g, const struct tf_who *who, struct task_struct *task, __u16 flags,
-					   const struct tf_flow *f, __u64 bytes, const __u32 kind)
+					   const struct tf_flow *f, const struct tf_peer *to, __u64 bytes, const __u32 kind)
 {
 	struct tf_network *e = tf_reserve(g, kind, struct tf_network);
 
@@ -118,22 +51,23 @@ static __always_inline void tf_emit_single(struct tf_gate *g, const struct tf_wh
 		return;
 	tf_fill_gate(g, &e->h, kind);
 	tf_fill_task(&e->h, who, task, flags);
-	tf_fill_flow(e, f);
+	tf_put_ends(e, f, to, kind == TF_K_NETWORK_SEND ? TF_DIR_EGRESS : TF_DIR_INGRESS);
 	if (kind == TF_K_NETWORK_SEND)
 		e->bytes_sent = bytes;
 	else
 		e->bytes_received = bytes;
-	e->direction = kind == TF_K_NETWORK_SEND ? TF_DIR_EGRESS : TF_DIR_INGRESS;
 	tf_submit(g, kind, e);
 }
 
-/* Who uses a socket now owns it. What another process used it for until now is that one's. */
+/* Who uses a socket now owns it. What another process used it for until now is that one's, and so are the peers that it named. */
 static __always_inline struct tf_owner *tf_note_user(struct tf_flow *f, struct sock *sk, struct task_struct *task)
 {
 	struct tf_owner *owner = bpf_sk_storage_get(&tf_owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 
 	if (tf_enabled(TF_K_NETWORK_FLOW) && owner && owner->subject.pid && owner->subject.pid != TF_GO(task, tgid))
 		tf_emit_flow(f, owner);
+	if (f->pid != TF_GO(task, tgid))
+		f->to.port = 0;
 	if (owner && (f->pid != TF_GO(task, tgid) || owner->subject.pid != TF_GO(task, tgid) || owner->subject.tid != TF_GO(task, pid))) {
 		tf_read_subject(&owner->subject, task);
 		tf_note_followed(owner);
@@ -142,44 +76,67 @@ static __always_inline struct tf_owner *tf_note_user(struct tf_flow *f, struct s
 	return owner;
 }
 
-/* One send or receive that moved `bytes`, in the context of the process that made it. */
+/* Both ends of an operation. A connected socket that turns to another peer (sendto, a second connect) has a row for each: what went to one
+ * is never told as having gone to the other. One that is not connected may change its peer with every packet: its rows name the last. */
+static __always_inline void tf_note_ends(struct tf_flow *f, struct tf_peer *to, struct tf_owner *owner, const struct sock *sk)
+{
+	struct tf_network e;
+
+	tf_fill_ends(&e, sk);
+	tf_complete_peer(to, f, &e);
+	if (tf_enabled(TF_K_NETWORK_FLOW) && e.dest_port && f->to.port && (to->port != f->to.port || !tf_same_ip(to->ip, f->to.ip)))
+		tf_emit_flow(f, owner);
+	f->cookie = tf_cookie(sk);
+	f->netns = e.netns;
+	f->source_port = e.source_port;
+	tf_copy_ip(f->source_ip, e.source_ip);
+	f->to = *to;
+}
+
+/* What this collector takes for UDP: not raw sockets, which may have any protocol's number. */
+static __always_inline bool tf_is_udp(const struct sock *sk, struct task_struct *task)
+{
+	return sk && sk->sk_protocol == IPPROTO_UDP && !(TF_GO(task, flags) & PF_KTHREAD) && tf_wanted_inet(sk);
+}
+
+/* One send or receive that moved `bytes` (or failed: below 0), in the context of the process that made it. */
 static __always_inline void tf_note_use(struct sock *sk, int bytes, const __u32 kind)
 {
 	const bool single = (tf_consts.options & TF_O_SINGLE_UDP) || !tf_enabled(TF_K_NETWORK_FLOW);
 	struct task_struct *task = tf_current();
 	struct tf_owner *owner = NULL;
+	struct tf_peer to = {};
 	struct tf_flow *f;
 	struct tf_who who;
 	struct tf_gate g;
-	__u64 began;
 	__u16 flags;
 
-	if (!tf_enabled(kind) || !sk || bytes < 0 || sk->sk_protocol != IPPROTO_UDP || TF_GO(task, flags) & PF_KTHREAD ||
-	    (sk->__sk_common.skc_family != AF_INET && sk->__sk_common.skc_family != AF_INET6) || !tf_wanted_inet(sk))
+	if (!tf_enabled(kind) || !tf_is_udp(sk, task))
 		return;
-	if (!tf_admit_task(&g, &who, task, &flags, kind))
+	f = bpf_sk_storage_get(&tf_flows, sk, 0, 0);
+	tf_take_peer(&to, f, tf_whose(task, kind));
+	if (bytes < 0 || !tf_admit_task(&g, &who, task, &flags, kind))
 		return;
-	f = bpf_sk_storage_get(&tf_flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
+	f = f ?: bpf_sk_storage_get(&tf_flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
 	if (f)
 		owner = tf_note_user(f, sk, task);
 	if (!f || !owner) {
 		tf_count(&g, TF_L_K_MAP_FULL);
 		return;
 	}
-	began = f->began_ns;
 	if (!f->direction)
 		f->direction = kind == TF_K_NETWORK_SEND ? TF_DIR_EGRESS : TF_DIR_INGRESS;
-	tf_note_ends(f, sk);
-	if (tf_enabled(TF_K_NETWORK_FLOW)) {
-		tf_add(kind == TF_K_NETWORK_SEND ? &f->sent : &f->received, bytes);
-		if (!began)
-			(void)tf_swap_if(&f->began_ns, 0, tf_now(&g));
-	}
+	tf_note_ends(f, &to, owner, sk);
 	if (single)
-		tf_emit_single(&g, &who, task, flags, f, bytes, kind);
+		tf_emit_single(&g, &who, task, flags, f, &to, bytes, kind);
 	else
 		tf_count(&g, TF_L_K_AGGREGATED);
-	if (tf_enabled(TF_K_NETWORK_FLOW) && began && tf_now(&g) - began >= TF_FLOW_EVERY)
+	if (!tf_enabled(TF_K_NETWORK_FLOW))
+		return;
+	tf_add(kind == TF_K_NETWORK_SEND ? &f->sent : &f->received, bytes);
+	if (!f->began_ns)
+		(void)tf_swap_if(&f->began_ns, 0, tf_now(&g));
+	else if (tf_now(&g) - f->began_ns >= TF_FLOW_EVERY)
 		tf_emit_flow(f, owner);
 }
 
@@ -267,42 +224,46 @@ static __always_inline void tf_note_first_user(struct bpf_sock *sk)
 }
 
 /* The other end of a single message, from control group hooks: they are given the address as the kernel uses it, and only where the
- * socket is not connected. They see every UDP socket of the machine, so all they do is to note it. */
-static __always_inline int tf_note_peer(struct bpf_sock_addr *ctx, const bool v6)
+ * operation names one (of receives: asks for it). They see every UDP socket of the machine, so all they do is to note it. */
+static __always_inline int tf_note_peer(struct bpf_sock_addr *ctx, const bool v6, const __u32 kind)
 {
+	const __u32 whose = tf_whose(tf_current(), kind);
 	struct bpf_sock *sk = ctx->sk;
 	struct tf_flow *f = NULL;
+	struct tf_peer *peer;
 
 	if (!sk || ctx->protocol != IPPROTO_UDP)
 		return 1;
 	tf_note_first_user(sk);
 	if (tf_enabled(TF_K_NETWORK_SEND) || tf_enabled(TF_K_NETWORK_RECV))
 		f = bpf_sk_storage_get(&tf_flows, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	if (f) {
-		if (v6) {
-			((__u32 *)f->peer_ip)[0] = ctx->user_ip6[0];
-			((__u32 *)f->peer_ip)[1] = ctx->user_ip6[1];
-			((__u32 *)f->peer_ip)[2] = ctx->user_ip6[2];
-			((__u32 *)f->peer_ip)[3] = ctx->user_ip6[3];
-		} else {
-			tf_map_ipv4(f->peer_ip, ctx->user_ip4);
-		}
-		f->peer_port = bpf_ntohs(ctx->user_port);
+	if (!f)
+		return 1;
+	peer = tf_peer_of(f, whose);
+	if (v6) {
+		((__u32 *)peer->ip)[0] = ctx->user_ip6[0];
+		((__u32 *)peer->ip)[1] = ctx->user_ip6[1];
+		((__u32 *)peer->ip)[2] = ctx->user_ip6[2];
+		((__u32 *)peer->ip)[3] = ctx->user_ip6[3];
+	} else {
+		tf_map_ipv4(peer->ip, ctx->user_ip4);
 	}
+	peer->port = bpf_ntohs(ctx->user_port);
+	peer->whose = whose;
 	return 1;
 }
 
 SEC("cgroup/sendmsg4")
-int tf_udp_to4(struct bpf_sock_addr *ctx) { return tf_note_peer(ctx, false); }
+int tf_udp_to4(struct bpf_sock_addr *ctx) { return tf_note_peer(ctx, false, TF_K_NETWORK_SEND); }
 
 SEC("cgroup/sendmsg6")
-int tf_udp_to6(struct bpf_sock_addr *ctx) { return tf_note_peer(ctx, true); }
+int tf_udp_to6(struct bpf_sock_addr *ctx) { return tf_note_peer(ctx, true, TF_K_NETWORK_SEND); }
 
 SEC("cgroup/recvmsg4")
-int tf_udp_from4(struct bpf_sock_addr *ctx) { return tf_note_peer(ctx, false); }
+int tf_udp_from4(struct bpf_sock_addr *ctx) { return tf_note_peer(ctx, false, TF_K_NETWORK_RECV); }
 
 SEC("cgroup/recvmsg6")
-int tf_udp_from6(struct bpf_sock_addr *ctx) { return tf_note_peer(ctx, true); }
+int tf_udp_from6(struct bpf_sock_addr *ctx) { return tf_note_peer(ctx, true, TF_K_NETWORK_RECV); }
 
 /* connect() of UDP sends nothing: it only names the other end, which the socket itself knows from then on. */
 static __always_inline int tf_note_connect(struct bpf_sock_addr *ctx)

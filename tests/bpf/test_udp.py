@@ -9,7 +9,8 @@ from collections import Counter
 
 import live_support as live
 import pytest
-from test_network_events import HOSTS, config, watch
+from test_network import EGRESS, packed
+from test_network_events import HOSTS, config, ends, fields, watch
 from test_sampling import check
 
 from tapio_fast import KernelFilter
@@ -21,16 +22,33 @@ TIMES = 20_000
 
 @pytest.mark.parametrize("host", HOSTS)
 def test_processes_that_share_a_socket(host: str) -> None:
-    """Each send is told of who made it; what is added up stays complete."""
+    """Each send is told of who made it, with the peer that it named; what is added up stays complete."""
     settings = config({"ring_buffer_size_mb": 64}, events=["flow", "send"], aggregate=False)
     seen = watch(["flow", "send"], "udp_share", settings=settings, host=host, times=TIMES)
     rows = seen.rows("send")
-    told = Counter(zip(rows["pid"].tolist(), rows["bytes_sent"].tolist(), strict=True))
-    assert told == {(one["pid"], one["size"]): TIMES for one in seen.fact["children"]}
+    told = Counter(zip(rows["pid"].tolist(), rows["bytes_sent"].tolist(), rows["dest_port"].tolist(), strict=True))
+    assert told == {(one["pid"], one["size"], one["peer"][1]): TIMES for one in seen.fact["children"]}
     for one in seen.fact["children"]:
         mine = rows[rows["pid"] == one["pid"]]
         assert set(mine["comm"].tolist()) == {one["comm"].encode()} and set(mine["tid"].tolist()) == {one["tid"]}
+        assert {bytes(ip) for ip in mine["dest_ip"]} == {packed(host)}
     assert seen.rows("flow")["bytes_sent"].sum() == TIMES * sum(one["size"] for one in seen.fact["children"])
+
+
+@pytest.mark.parametrize("host", HOSTS)
+def test_a_connected_socket_that_sends_elsewhere(host: str) -> None:
+    """Nothing is told as gone to the connected peer that was sent to another one, nor the other way round after a send that failed."""
+    seen = watch(["flow", "send"], "udp_elsewhere", settings=config(events=["flow", "send"], aggregate=False), host=host)
+    fact = seen.fact
+    assert fact["errno"]
+    rows = seen.rows("send")
+    assert rows["bytes_sent"].tolist() == [size for size, _ in fact["sent"]]
+    for row, (size, whom) in zip(rows, fact["sent"], strict=True):
+        ends(row, fact["sock"], fact[whom])
+        fields(row, protocol=17, direction=EGRESS, bytes_sent=size)
+    flows = seen.rows("flow")
+    assert list(zip(flows["bytes_sent"].tolist(), flows["dest_port"].tolist(), strict=True)) == [
+        (10, fact["good"][1]), (20, fact["other"][1]), (70, fact["good"][1])]
 
 
 def test_a_filter_that_names_flows_gets_them() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import struct
 import time
@@ -87,8 +88,14 @@ def udp_share(host: str, times: int) -> dict[str, Any]:
                 shared.sendto(data, peer)
             return {"peer": peer, "size": size}
         cpus = sorted(os.sched_getaffinity(0))
-        children = [process(lambda peer=peer, size=size: work(peer, size), f"tf-share{size}", 1004, cpu)      # type: ignore[misc]
-                    for peer, size, cpu in zip(peers, (11, 22), (cpus[0], cpus[-1]), strict=True)]
+        children: list[tuple[int, int]] = []
+        for peer, size, cpu in zip(peers, (11, 22), (cpus[0], cpus[-1]), strict=True):
+            child = process(lambda peer=peer, size=size: work(peer, size), f"tf-share{size}", 1004, cpu)      # type: ignore[misc]
+            while children and not (child[0] - children[0][0]) % 4:     # the four that are told apart: TF_PEERS
+                os.kill(child[0], signal.SIGKILL)
+                os.waitpid(child[0], 0)
+                child = process(lambda peer=peer, size=size: work(peer, size), f"tf-share{size}", 1004, cpu)      # type: ignore[misc]
+            children.append(child)
         os.close(go)
         facts = [facts_of(*child) for child in children]
         os.close(ready)
