@@ -111,6 +111,7 @@ TF_ON_EXIT(tf_network_bind, TF_SYS_NETWORK)
 	__u32 len = (__u32)tf_sys_arg(regs, 2);
 
 	if ((family == AF_INET || family == AF_INET6) && tf_wanted_protocol(BPF_CORE_READ(sk, sk_protocol)) &&
+	    !tf_is_raw(BPF_CORE_READ(sk, sk_protocol), BPF_CORE_READ(sk, sk_type)) &&
 	    (!tf_consts.own_netns_only || tf_wanted_netns(BPF_CORE_READ(sk, __sk_common.skc_net.net, ns.inum)))) {
 		bool unread = ret && bpf_probe_read_user(&claimed, len < sizeof(claimed) ? len : sizeof(claimed), (void *)tf_sys_arg(regs, 1));
 

@@ -362,7 +362,7 @@ int BPF_PROG(tf_network_error, struct sock *sk)
 	struct tf_network *e;
 	struct tf_gate g;
 
-	if (!sk || !sk->sk_err || !tf_wanted_inet(sk))
+	if (!sk || !sk->sk_err || !tf_wanted_inet(sk) || tf_is_raw(sk->sk_protocol, sk->sk_type))
 		return 0;
 	e = tf_begin_sock(&g, sk, TF_K_NETWORK_ERROR);
 	if (!e)

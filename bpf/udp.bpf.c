@@ -93,10 +93,9 @@ static __always_inline void tf_note_ends(struct tf_flow *f, struct tf_peer *to, 
 	f->to = *to;
 }
 
-/* What this collector takes for UDP: not raw sockets, which may have any protocol's number. */
 static __always_inline bool tf_is_udp(const struct sock *sk, struct task_struct *task)
 {
-	return sk && sk->sk_protocol == IPPROTO_UDP && !(TF_GO(task, flags) & PF_KTHREAD) && tf_wanted_inet(sk);
+	return sk && sk->sk_protocol == IPPROTO_UDP && sk->sk_type == SOCK_DGRAM && !(TF_GO(task, flags) & PF_KTHREAD) && tf_wanted_inet(sk);
 }
 
 /* One send or receive that moved `bytes` (or failed: below 0), in the context of the process that made it. */

@@ -45,6 +45,8 @@ enum { BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 #define SIGNAL_GROUP_EXIT 0x00000004 /* linux/sched/signal.h */
 #define AF_INET 2                   /* linux/socket.h */
 #define AF_INET6 10
+#define SOCK_STREAM 1               /* linux/net.h */
+#define SOCK_DGRAM 2
 #define IPPROTO_TCP 6               /* uapi/linux/in.h */
 #define IPPROTO_ICMP 1
 #define IPPROTO_UDP 17

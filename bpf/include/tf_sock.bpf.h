@@ -56,6 +56,12 @@ static __always_inline bool tf_wanted_protocol(__u32 protocol)
 	return (protocol == IPPROTO_ICMP || protocol == IPPROTO_ICMPV6) && !(tf_consts.options & TF_O_NO_ICMP);
 }
 
+/* A raw socket may have any protocol's number, and speaks none of them: it is neither TCP nor UDP. */
+static __always_inline bool tf_is_raw(__u32 protocol, __u32 type)
+{
+	return (protocol == IPPROTO_TCP && type != SOCK_STREAM) || (protocol == IPPROTO_UDP && type != SOCK_DGRAM);
+}
+
 /* A socket of the internet families and of a protocol that is collected. Not for time-wait and request sockets: they end before
  * sk_protocol. */
 static __always_inline bool tf_wanted_inet(const struct sock *sk)

@@ -73,3 +73,10 @@ def test_a_share_of_flows_is_of_whole_ones() -> None:
     for kind in ("network.send", "network.recv"):
         cells = stats.by_kind[kind]
         assert cells["seen"] - cells["k_filtered"] == cells["k_aggregated"] == n * len(sizes)
+
+
+def test_raw_sockets_are_not_udp_or_tcp() -> None:
+    """Whatever the number of their protocol."""
+    seen = watch(["send", "recv", "flow", "bind"], "udp_raw")
+    assert len(seen.batch["network"]) == 0
+    assert all(not cells["seen"] for kind, cells in seen.stats.by_kind.items() if kind.startswith("network."))
