@@ -161,6 +161,24 @@ static __always_inline bool tf_remember(const struct tf_message *m, const struct
 	return true;
 }
 
+/* Whether the gate's rules would let a record about the query or its answer pass. What they refuse takes no place in the table: a stranger's
+ * queries must not push out those of whom we look at. (Throttle and sampler are asked when the answer is there.) */
+static __always_inline bool tf_may_pass(const struct tf_who *who)
+{
+	const __u32 slot = tf_read_once(tf_settings.gen) & (TF_RULE_SLOTS - 1);
+	const struct tf_rule_slot *rules = tf_rules_of(slot);
+	const __u32 flags = tf_read_once(rules->flags);
+	const __u64 kinds = 1ull << (TF_K_NETWORK_DNS % 64) | 1ull << (TF_K_NETWORK_DNS_QUERY % 64);
+
+	_Static_assert(TF_K_NETWORK_DNS / 64 == TF_K_NETWORK_DNS_QUERY / 64, "one word");
+	if (!(tf_read_once(rules->kind_mask[TF_K_NETWORK_DNS / 64]) & kinds))
+		return false;
+	if ((flags & (TF_R_PIDS | TF_R_NOT_PIDS)) && !tf_pid_allowed(slot, flags, who->pid))
+		return false;
+	return !(flags & (TF_R_CGROUPS | TF_R_NOT_CGROUPS | TF_R_DESCENDANTS)) ||
+	       tf_rules_allow(slot, who->pid, who->start_ns, who->cgroup_id, who->followed);
+}
+
 /* Whether one of a packet's ports is that of DNS: every packet of the machine gets here, so that two short reads must do. */
 static __always_inline bool tf_may_be_dns(const struct sk_buff *skb, __u64 at)
 {
@@ -191,13 +209,13 @@ static __always_inline void tf_handle_query(struct sk_buff *skb, struct sock *sk
 	asked.cookie = tf_cookie(sk);
 	bpf_probe_read_kernel(&asked.skb, sizeof(asked.skb), &skb);
 	bpf_core_read(&asked.dev, sizeof(asked.dev), &skb->dev);
+	tf_read_owner(&who, &asked.owner);
 	if (!m.known)
 		tf_lose_answer(&asked);
-	else if (!tf_remember(&m, &asked))
+	else if (tf_may_pass(&who) && !tf_remember(&m, &asked))
 		return;
 	if (!tf_enabled(TF_K_NETWORK_DNS_QUERY))
 		return;
-	tf_read_owner(&who, &asked.owner);
 	if (!tf_admit(&g, &who, TF_K_NETWORK_DNS_QUERY))
 		return;
 	g.now_ns = asked.ts_ns; /* from which the answer's latency counts */

@@ -153,3 +153,18 @@ def test_only_followed_processes_are_recorded() -> None:
         rows, _ = live.of_kind(batch, kind)
         assert rows["pid"].tolist() == [facts["asker"]["pid"]]
         assert np.unique(rows["netns"]).tolist() == [helper.facts["netns"]]
+
+
+def test_queries_of_others_take_no_place_in_the_table() -> None:
+    """What the filter refuses is not remembered: else a stranger's flood would cost others their answers."""
+    query = dns.query(dns.name(b"q"), dns.A)
+    settings = config().replace(performance={"map_entries_limit": 64})
+    with live.Helper("resolve.py") as helper, live.Helper("resolve.py") as stranger, live.watching(helper, config=settings) as collector:
+        stranger.call("flood", host="127.0.0.1", queries=200)
+        facts = helper.call("ask", host="127.0.0.1", messages=as_text([(query, dns.reply(query, []))]))
+        batch = live.everything(collector)
+        stats = live.adds_up(collector)
+    rows, _ = live.of_kind(batch, "network.dns")
+    assert rows["pid"].tolist() == [facts["asker"]["pid"]]
+    assert stats.by_kind["network.dns"]["k_map_full"] == 0
+    assert stats.by_kind["network.dns_query"]["k_filtered"] >= 200
