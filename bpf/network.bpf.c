@@ -45,6 +45,19 @@ static __always_inline struct tf_owner *tf_take_ownership(struct sock *sk, __u8 
 	return owner;
 }
 
+/* A socket that has no memory left to keep an owner in (its program may fill it: net.core.optmem_max): what comes of it is nobody's, so
+ * that a filter may refuse it. The actor is at hand here, and has one lost. Global: rarely run, checked once. */
+__noinline int tf_lose_owner(int state)
+{
+	if (TF_GO(tf_current(), flags) & PF_KTHREAD)
+		return 0;
+	if (state == TCP_SYN_SENT)
+		tf_lose(TF_K_NETWORK_CONNECT);
+	if (state == TCP_LISTEN)
+		tf_lose(TF_K_NETWORK_LISTEN);
+	return 0;
+}
+
 /* Changes that only a system call makes, so that current is the process that acts on the socket. */
 static __always_inline void tf_note_owner(struct tf_change *c)
 {
@@ -55,6 +68,8 @@ static __always_inline void tf_note_owner(struct tf_change *c)
 	if (!connects && !listens && c->to != TCP_FIN_WAIT1 && c->to != TCP_LAST_ACK)
 		return;
 	owner = tf_take_ownership(c->sk, connects ? TF_DIR_EGRESS : TF_DIR_UNKNOWN, listens);
+	if (!owner)
+		tf_lose_owner(c->to);
 	if (owner && connects) {
 		owner->syn_ns = bpf_ktime_get_boot_ns();
 		owner->established_ns = 0;

@@ -178,18 +178,6 @@ static __always_inline __u32 tf_sys_wanted(__u32 nr)
 	return wants ? *(volatile __u32 *)wants : 0;
 }
 
-/* A record that there was no memory to begin with: seen, and lost. */
-static __always_inline void tf_lose(const __u32 kind)
-{
-	struct task_struct *task = tf_current();
-	struct tf_who who;
-	struct tf_gate g;
-	__u16 flags;
-
-	if (tf_enabled(kind) && tf_admit_task(&g, &who, task, &flags, kind))
-		tf_count(&g, TF_L_K_MAP_FULL);
-}
-
 /* The call is over: its note must not be taken for that of a later call of the same number which seccomp refused (an exit without an
  * entry), or whose entry found no memory. */
 static __always_inline void tf_end_note(void)

@@ -186,6 +186,18 @@ static __always_inline void tf_fill_task(struct tf_header *h, const struct tf_wh
 	((__u64 *)h->comm)[1] = who->comm[1];
 }
 
+/* A record that there was no memory to begin with: seen, and lost. Its subject is the calling task. */
+static __always_inline void tf_lose(const __u32 kind)
+{
+	struct task_struct *task = tf_current();
+	struct tf_who who;
+	struct tf_gate g;
+	__u16 flags;
+
+	if (tf_enabled(kind) && tf_admit_task(&g, &who, task, &flags, kind))
+		tf_count(&g, TF_L_K_MAP_FULL);
+}
+
 /* Effective capabilities, as bits. */
 static __always_inline __u64 tf_cap_bits(const struct cred *cred)
 {

@@ -13,6 +13,7 @@ import live_support as live
 import numpy as np
 import pytest
 
+import tapio_fast as tapio
 from tapio_fast import KernelFilter, RecordBatch, Statistics
 
 pytestmark = [pytest.mark.root, pytest.mark.live]
@@ -200,3 +201,23 @@ def test_connection_older_than_the_collector_gets_its_owner_at_close() -> None:
     assert sorted(rows["bytes_sent"].tolist()) == sorted(rows["bytes_received"].tolist()) == [0, 1000]
     assert (rows["duration_ns"] == 0).all()         # its beginning was not seen
     assert stats.by_kind["network.close"]["seen"] == 2
+
+
+@pytest.mark.parametrize("followed", [False, True])
+def test_a_socket_without_room_for_an_owner_is_counted(followed: bool) -> None:
+    """Its records are nobody's, and a filter may refuse them: that somebody connected and listened is told all the same."""
+    kinds = ["network.connect", "network.listen"]
+    config = tapio.Config.default().replace(programs={"network": {"events": ["connect", "listen"]}})
+    with live.Helper("sockets.py") as helper:
+        rule = KernelFilter(kinds=kinds, descendants_of=[helper.pid] if followed else None)
+        with live.watching(helper, config=config, netns=helper.facts["netns"], filter=rule) as collector:
+            fact = helper.call("no_room")
+            batch = live.everything(collector)
+            stats = live.adds_up(collector)
+    if fact["refused"] != [12, 12]:
+        pytest.skip(f"this kernel has no TCP_MD5SIG (errno {fact['refused']})")
+    for kind in kinds:
+        cells = stats.by_kind[kind]
+        assert (cells["seen"], cells["k_map_full"], cells["k_filtered"]) == (2, 1, int(followed))
+        rows, _ = live.of_kind(batch, kind)
+        assert [(int(row["pid"]), bool(row["flags"] & NO_OWNER)) for row in rows] == [(0, True)] * (not followed)
