@@ -79,7 +79,7 @@ struct tf_network {
 	struct tf_header h;
 	__u64 cookie;            /* id: of the socket while it lives (its kernel address, hashed with a per-run key) */
 	__u64 duration_ns;       /* ns: connect: SYN to established or failed; close: since established; dns: query to answer; flow: its time */
-	__u64 bytes_sent;        /* bytes: payload sent, without retransmissions; retransmit, drop: length of the packet */
+	__u64 bytes_sent;        /* bytes: payload sent, without retransmissions; retransmit: of the segment; drop: length of the packet */
 	__u64 bytes_received;    /* bytes: payload received in order */
 	__u8  source_ip[TF_IP_LEN]; /* address: local end, IPv4 mapped into IPv6; drop: the packet's source */
 	__u8  dest_ip[TF_IP_LEN];   /* address: remote end */

@@ -36,7 +36,7 @@ LONG = {
     "tests/bpf/test_gate.py": "long loads; test_causes.py has each refusal of the gate",
     "tests/bpf/test_ledger.py": "long loads, and no kernel side of its own",
     "tests/bpf/test_dns.py::test_hostile_answers_come_out_as_the_slow_decoder_says": "the decoder runs in user space",
-    "tests/bpf/test_dns.py::test_a_full_table_is_counted_and_queries_are_still_recorded": "test_causes.py",
+    "tests/bpf/test_dns.py::test_a_full_table_is_counted_and_queries_are_still_recorded": "a hash table's limit, the same on every kernel",
     "tests/bpf/test_file.py::test_paths_that_cannot_be_read_are_counted": "test_causes.py",
     "tests/bpf/test_file_io.py::test_a_full_table_is_counted": "test_causes.py",
     "tests/bpf/test_file_io.py::test_a_very_high_descriptor_is_not_added_up": "a limit of ours",
