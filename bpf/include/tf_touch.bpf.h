@@ -175,12 +175,12 @@ static __always_inline struct tf_touch *tf_touch_taken(__u32 nr, bool again)
 	return t;
 }
 
-/* Number of the system call that current is in; -1: one of another machine's (32-bit), which no handler is called for. */
+/* Number of the system call that current is in, as its handler at the exit will be given it: by whichever interface it came. */
 static __always_inline __u32 tf_touch_nr(void)
 {
 	const struct tf_regs regs = tf_regs_of((const void *)bpf_task_pt_regs(bpf_get_current_task_btf()));
 
-	return regs.compat ? (__u32)-1 : tf_sys_nr(&regs);
+	return tf_sys_nr(&regs);
 }
 
 #endif

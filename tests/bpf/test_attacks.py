@@ -12,6 +12,7 @@ from typing import Any
 import dns_reference as dns
 import live_support as live
 import pytest
+from test_security import KNOWS_CHANGES
 
 import tapio_fast as tapio
 from tapio_fast import syscalls
@@ -91,6 +92,21 @@ def test_calls_without_a_counterpart_are_counted(triggers: Path, tmp_path: Path)
                                 triggers, "foreign", tmp_path)
     assert stats.foreign_calls >= 7
     assert not (batch["syscall"]["pid"] == told["pid"]).any()
+
+
+@only_x86
+@pytest.mark.skipif(not KNOWS_CHANGES, reason="needs the tracepoints of ctime (6.13)")
+def test_sensitive_files_by_another_name_and_the_32_bit_interface(triggers: Path, tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    secret = tmp_path / "secret"
+    secret.write_text("text")
+    (tmp_path / "link").symlink_to("secret")
+    told, batch, _ = compat(config(security={"enabled": True, "events": ["sensitive_file"], "sensitive_paths": [str(secret)]}), triggers,
+                            "link", tmp_path)
+    assert secret.stat().st_mode & 0o777 == 0o640
+    (made,) = batch["security"]
+    assert (made["pid"], made["action"], made["inode"]) == (told["pid"], A.CHMOD, secret.stat().st_ino)
+    assert list(batch.strings("security", "path")) == [os.fsencode(tmp_path / "link")]
 
 
 # --- entry and exit ----------------------------------------------------------------------------------------------------------------

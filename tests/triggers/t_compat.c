@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 /* System calls by the 32-bit interface, which works from 64-bit programs too (int 0x80). argv[1]: `regain` gives the effective user up and
- * takes it back; `files` makes, writes beyond 4 GiB, cuts, hands over, renames and removes a file in the working directory; `foreign` makes
- * 7 calls that have no counterpart. Ends with 77 where the kernel has no such calls. */
+ * takes it back; `files` makes, writes beyond 4 GiB, cuts, hands over, renames and removes a file in the working directory; `link` changes the
+ * mode of "link" there to 0640; `foreign` makes 7 calls that have no counterpart. Ends with 77 where the kernel has no such calls. */
 #define _GNU_SOURCE
 #include <string.h>
 #include <sys/mman.h>
@@ -45,6 +45,8 @@ int main(int argc, char **argv)
 		return 77;
 	if (!strcmp(argv[1], "files"))
 		return files();
+	if (!strcmp(argv[1], "link"))
+		return call(15, low("link"), 0640, 0, 0, 0) ? 8 : 0;
 	if (!strcmp(argv[1], "foreign")) {
 		for (int i = 0; i < 7; i++)
 			if (call(102, 99, 0, 0, 0, 0) != -22)  /* socketcall */
