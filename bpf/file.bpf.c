@@ -7,7 +7,6 @@ char LICENSE[] SEC("license") = "Dual BSD/GPL";
 
 TF_KEEP_BTF(tf_file)
 
-#define TF_FMODE_CREATED 0x100000u /* linux/fs.h, since 4.19: this open made the file */
 #define TF_O_CREAT 0100            /* uapi/asm-generic/fcntl.h */
 #define TF_O_TRUNC_CREAT (TF_O_CREAT | 01000 | 01)
 #define TF_O_TMPFILE 020000000     /* __O_TMPFILE: a file without a name, always new */

@@ -10,8 +10,8 @@ TF_KEEP_BTF(tf_security)
 
 enum { TF_DENY = 1, TF_CHANGE = 2, TF_BY_FD = 4, TF_ADDRESS = 8, TF_OPENS = 16, TF_TWO = 32, TF_NAMES = 64, TF_ARG_NONE = 7 };
 
-/* Where a call has its path: a directory's descriptor (or none: the working directory) and a text; `dir2`, `path2` for the second one (TWO). NAMES: it gives a file a name. By
- * descriptor: it is in `dir`. */
+/* Where a call has its path: a directory's descriptor (or none: the working directory) and a text (or none: a handle); `dir2`, `path2` for the
+ * second one (TWO). NAMES: it gives a file a name. By descriptor: it is in `dir`. */
 struct tf_path_call {
 	__u8 action;
 	__u8 what;               /* bits above */
@@ -27,6 +27,7 @@ struct tf_path_call {
 static const struct tf_path_call tf_path_calls[TF_SYS_MAX] = {
 	AT(open) = {TF_A_OPEN, TF_DENY | TF_OPENS, NONE, 0}, AT(creat) = {TF_A_OPEN, TF_DENY | TF_OPENS, NONE, 0},
 	AT(openat) = {TF_A_OPEN, TF_DENY | TF_OPENS, 0, 1}, AT(openat2) = {TF_A_OPEN, TF_DENY | TF_OPENS, 0, 1},
+	AT(open_by_handle_at) = {TF_A_OPEN, TF_DENY | TF_OPENS, 0, NONE},
 	AT(execve) = {TF_A_EXEC, TF_DENY, NONE, 0}, AT(execveat) = {TF_A_EXEC, TF_DENY, 0, 1},
 	AT(connect) = {TF_A_CONNECT, TF_DENY | TF_ADDRESS, NONE, 1}, AT(bind) = {TF_A_BIND, TF_DENY | TF_ADDRESS, NONE, 1},
 	AT(rename) = {TF_A_RENAME, TF_DENY | TF_CHANGE | TF_TWO | TF_NAMES, NONE, 0, NONE, 1},
@@ -109,19 +110,36 @@ static __always_inline void tf_begin_act(struct tf_act *a, __u32 kind, __u32 act
 	a->max = TF_PATH_CAP;
 }
 
+#define O_ACCMODE 3      /* uapi/asm-generic/fcntl.h */
+#define O_CREAT 0100
+#define O_TRUNC 01000
+#define O_PATH 010000000
+
+/* Flags that an open was given, of 32 bits: the kernel looks at no more. openat2 has them in user memory. */
+static __always_inline __u64 tf_asked(const struct tf_regs *regs, __u32 nr, const struct tf_path_call *call)
+{
+	__u64 flags = call->dir == TF_ARG_NONE ? tf_sys_arg(regs, 1) : tf_sys_arg(regs, 2);
+
+	if (nr == TF_NR_creat)
+		flags = 1 | O_CREAT | O_TRUNC;
+	if (nr == TF_NR_openat2 && bpf_probe_read_user(&flags, sizeof(flags), (void *)flags))
+		flags = 0;
+	return (__u32)flags;
+}
+
 /* One that was refused. `changes`: a change of a file, not an open, exec, connect or bind. */
 static __always_inline void tf_deny(struct tf_act *a, const bool changes, const struct tf_path_call *call, struct task_struct *task,
-				    const struct tf_regs *regs, long ret)
+				    const struct tf_regs *regs, long ret, __u32 nr)
 {
 	tf_begin_act(a, TF_K_SECURITY_ACCESS_DENIED, call->action, ret);
 	if (!changes && call->what & TF_ADDRESS)
 		tf_claim_address(a, task, regs);
 	else if (changes && call->what & TF_BY_FD)
 		tf_act_file(a, tf_file_of(task, tf_sys_arg(regs, 0)));
-	else
+	else if (changes || call->path != TF_ARG_NONE)
 		tf_claim_path(a, regs, call->dir, call->path);
 	if (!changes && call->what & TF_OPENS)
-		a->value = call->dir == TF_ARG_NONE ? tf_sys_arg(regs, 1) : tf_sys_arg(regs, 2);
+		a->value = tf_asked(regs, nr, call);
 	tf_send_act(a);
 }
 
@@ -139,27 +157,21 @@ static __always_inline bool tf_sensitive_file(struct tf_act *a, struct file *fil
 	return true;
 }
 
-#define O_ACCMODE 3      /* uapi/asm-generic/fcntl.h */
-#define O_CREAT 0100
-#define O_TRUNC 01000
-#define O_PATH 010000000
-
-/* An open that may change the file: for writing, or with O_TRUNC. openat2 has its flags in user memory: what the open file says counts. */
+/* An open that may change the file: for writing, with O_TRUNC, or one that made it. openat2 has its flags in user memory: what the open file
+ * says counts; but of O_TRUNC it says nothing, so that is claimed. */
 static __always_inline void tf_sensitive_open(struct tf_act *a, struct task_struct *task, const struct tf_regs *regs, long ret, __u32 nr,
 					      const struct tf_path_call *call)
 {
 	struct file *file = ret >= 0 ? tf_file_of(task, ret) : NULL;
-	__u64 flags = call->dir == TF_ARG_NONE ? tf_sys_arg(regs, 1) : tf_sys_arg(regs, 2);
+	const __u32 made = file ? TF_READ(file, f_mode) & TF_FMODE_CREATED : 0;
+	__u64 flags = tf_asked(regs, nr, call);
 
 	tf_begin_act(a, TF_K_SECURITY_SENSITIVE_FILE, TF_A_OPEN, ret);
-	if (nr == TF_NR_creat)
-		flags = 1 | O_CREAT | O_TRUNC;
-	if (nr == TF_NR_openat2) {
-		flags = file ? TF_READ(file, f_flags) : 0;
-		if (!file)
-			bpf_probe_read_user(&flags, sizeof(flags), (void *)tf_sys_arg(regs, 2));
+	if (file && nr == TF_NR_openat2) {
+		a->flags = flags & O_TRUNC ? TF_F_USER_CLAIMED : 0;
+		flags = TF_READ(file, f_flags) | (flags & O_TRUNC) | (made ? O_CREAT : 0);
 	}
-	if ((flags & O_PATH) || !((flags & O_ACCMODE) || (flags & O_TRUNC)))
+	if ((flags & O_PATH) || !(flags & (O_ACCMODE | O_TRUNC) || made))
 		return;
 	a->value = flags;
 	if (file) {
@@ -168,6 +180,8 @@ static __always_inline void tf_sensitive_open(struct tf_act *a, struct task_stru
 			tf_send_act(a);
 		return;
 	}
+	if (call->path == TF_ARG_NONE)
+		return; /* no text to judge by */
 	a->sensitive = TF_ONLY_IF;
 	tf_claim_path(a, regs, call->dir, call->path);
 	tf_send_act(a);
@@ -224,7 +238,7 @@ TF_ON_EXIT(tf_security_path, TF_SYS_SECURITY)
 	if (tf_enabled(TF_K_SECURITY_SENSITIVE_FILE) && call->what & TF_OPENS)
 		tf_sensitive_open(&a, task, regs, ret, nr, call);
 	if (tf_refused(ret))
-		tf_deny(&a, false, call, task, regs, ret);
+		tf_deny(&a, false, call, task, regs, ret, nr);
 }
 
 /* Changes of files. */
@@ -237,7 +251,7 @@ TF_ON_EXIT(tf_security_change, TF_SYS_SECURITY)
 	if (tf_enabled(TF_K_SECURITY_SENSITIVE_FILE))
 		tf_sensitive_change(&a, call, task, regs, ret, nr);
 	if (tf_refused(ret))
-		tf_deny(&a, true, call, task, regs, ret);
+		tf_deny(&a, true, call, task, regs, ret, nr);
 }
 
 /* Where the kernel sets the change time of a file or a directory: at once, as one of several at the same time, not again in the same tick.

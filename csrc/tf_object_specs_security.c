@@ -54,7 +54,8 @@ static const struct tf_program_spec specs[] = {
 
 	{.name = "tf_security_path", HANDLER, NEW, .part = TF_PART_SECURITY_PATH,
 	 .kinds = KINDS(TF_K_SECURITY_ACCESS_DENIED, TF_K_SECURITY_SENSITIVE_FILE),
-	 .syscalls = CALLS(TF_NR_open, TF_NR_creat, TF_NR_openat, TF_NR_openat2, TF_NR_execve, TF_NR_execveat, TF_NR_connect, TF_NR_bind)},
+	 .syscalls = CALLS(TF_NR_open, TF_NR_creat, TF_NR_openat, TF_NR_openat2, TF_NR_open_by_handle_at, TF_NR_execve, TF_NR_execveat,
+			   TF_NR_connect, TF_NR_bind)},
 	{.name = "tf_security_change", HANDLER, NEW, .part = TF_PART_SECURITY_PATH,
 	 .kinds = KINDS(TF_K_SECURITY_ACCESS_DENIED, TF_K_SECURITY_SENSITIVE_FILE),
 	 .syscalls = CALLS(TF_NR_rename, TF_NR_renameat, TF_NR_renameat2, TF_NR_link, TF_NR_linkat, TF_NR_symlink, TF_NR_symlinkat, TF_NR_unlink,

@@ -9,6 +9,7 @@
 #define TF_AT_FDCWD (-100)      /* uapi/linux/fcntl.h */
 #define TF_S_IFMT 0170000       /* uapi/linux/stat.h */
 #define TF_S_IFREG 0100000
+#define TF_FMODE_CREATED 0x100000u /* linux/fs.h, since 4.19: the open of this file made it */
 #define TF_SB_NOUSER (1ul << 31) /* linux/fs.h: file systems that nobody can mount: pipes, sockets, memfds, anonymous inodes */
 
 static __always_inline struct file *tf_file_of(struct task_struct *task, __s32 fd)

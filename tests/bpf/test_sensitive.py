@@ -4,7 +4,9 @@ itself, chroot, and a file that took the place of a sensitive one. Opens are kno
 says that they changed, where it does (6.13)."""
 from __future__ import annotations
 
+import ctypes
 import os
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +17,7 @@ import pytest
 from file_support import device_of
 from test_causes import Slots, slots_of
 from test_security import KNOWS_CHANGES
+from test_security_ways import do
 
 from tapio_fast import Config, RecordBatch
 from tapio_fast.config import load
@@ -88,6 +91,52 @@ def test_opens(helper: live.Helper, top: Path) -> None:
     assert min(results) >= 0
     assert rows["inode"].tolist() == wanted
     assert not (rows["flags"] & CLAIMED).any() and set(rows["device"].tolist()) == {device_of(top)}
+
+
+def how(flags: int, mode: int = 0) -> str:
+    """struct open_how, as the helper takes bytes."""
+    return struct.pack("<3Q", flags, mode, 0).decode("latin-1")
+
+
+def openat2(name: str, flags: int, mode: int = 0) -> list[Any]:
+    return ["syscall", 437, -100, name, how(flags, mode), 24]
+
+
+def test_opens_for_reading_that_change(helper: live.Helper, top: Path) -> None:
+    """O_TRUNC, which openat2 leaves in user memory only, and what an open made; not the same flags without effect."""
+    creates = os.O_RDONLY | os.O_CREAT
+    plan = [openat2("by_symlink", os.O_RDONLY | os.O_TRUNC), ["open", "dir_link/made", creates, 0o600], openat2("up/dir/made2", creates, 0o600),
+            ["open", "real/secret", creates, 0o600], openat2("real/secret", creates, 0o600), openat2("real/secret", os.O_RDONLY),
+            ["open", "other/made", creates, 0o600], openat2("other/made2", creates, 0o600), openat2("real/plain", os.O_RDONLY | os.O_TRUNC)]
+    results, rows, paths = collect(helper, top, plan)
+    assert min(results) >= 0
+    names = [top / "real/secret", top / "real/dir/made", top / "real/dir/made2"]
+    assert rows["inode"].tolist() == [os.stat(name).st_ino for name in names] and paths == [os.fsencode(name) for name in names]
+    assert rows["object_id"].tolist() == results[:3]
+    assert [int(v) & (os.O_TRUNC | os.O_CREAT) for v in rows["value"]] == [os.O_TRUNC, os.O_CREAT, os.O_CREAT]
+    assert [bool(f & CLAIMED) for f in rows["flags"]] == [True, False, False]
+
+
+def handle_of(path: Path) -> bytes:
+    """struct file_handle of a file."""
+    handle, mount = ctypes.create_string_buffer(struct.pack("<Ii", 128, 0), 136), ctypes.c_int()
+    if ctypes.CDLL(None, use_errno=True).name_to_handle_at(-100, os.fsencode(path), handle, ctypes.byref(mount), 0):
+        pytest.skip(f"no handles in this file system: {os.strerror(ctypes.get_errno())}")
+    return handle.raw
+
+
+def test_opens_by_handle(helper: live.Helper, top: Path) -> None:
+    """Which have no name at all; and one that is refused says what it asked for."""
+    secret = handle_of(top / "real/secret").decode("latin-1")
+    plan = [["open_by_handle_at", -100, secret, flags] for flags in (os.O_WRONLY, os.O_RDONLY)]
+    plan.append(["open_by_handle_at", -100, handle_of(top / "real/plain").decode("latin-1"), os.O_WRONLY])
+    results, rows, paths = collect(helper, top, plan)
+    assert min(results) >= 0
+    assert [(int(r["inode"]), int(r["value"]), int(r["object_id"])) for r in rows] == [(os.stat(top / "real/secret").st_ino, os.O_WRONLY, results[0])]
+    assert set(paths) <= {os.fsencode(top / name) for name in ("real/secret", "hard")} and not (rows["flags"] & CLAIMED).any()
+    told, rows, paths = do(["access_denied"], [304, -100, {"buf": secret.encode("latin-1").hex()}, 1], uid=1000)
+    assert told["results"] == [-1]
+    assert [(int(r["action"]), int(r["value"]), int(r["errno"])) for r in rows] == [(A.OPEN, 1, 1)] and paths == [b""]
 
 
 @pytest.mark.skipif(not KNOWS_CHANGES, reason="needs the tracepoints of ctime (6.13)")

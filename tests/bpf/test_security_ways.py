@@ -1,0 +1,29 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What security records are made of, done in another way than usual: by threads, by other calls to the same end, with more bits than the
+kernel looks at."""
+from __future__ import annotations
+
+import os
+from typing import Any
+
+import live_support as live
+import numpy as np
+import pytest
+
+from tapio_fast.config import load
+from tapio_fast.types import SecurityAction as A
+
+pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")]
+
+
+def do(events: list[str], *steps: list[Any], work: str = "calls", **more: Any) -> tuple[dict[str, Any], np.ndarray, list[bytes]]:
+    """Let a child make system calls, or do other work: what it said, and the security rows that it caused, in order, with their paths."""
+    config = load({**{f"programs.{name}.enabled": name == "security" for name in
+                      ("process", "network", "file", "security", "container", "memory")}, "programs.security.events": events}, env={}).config
+    with live.Helper("security.py") as helper, live.watching(helper, config=config) as collector:
+        told: dict[str, Any] = helper.call("do", work=work, **({"steps": steps} if steps else {}), **more)
+        batch = live.everything(collector)
+        live.adds_up(collector)
+    rows = batch["security"]
+    mine = np.flatnonzero(rows["pid"] == told["pid"])
+    return told, rows[mine], [batch.strings("security", "path")[int(i)] for i in mine]
