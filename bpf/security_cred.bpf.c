@@ -109,7 +109,8 @@ TF_ON_ENTER(tf_security_exec_enter, TF_SYS_SECURITY)
 	tf_remember(task, &ids);
 }
 
-/* Namespaces that a child was made in: told by what it and its parent are in, whatever the memory says that clone3 was given. */
+/* Namespaces that a child was made in: told by what it and its parent are in, whatever the memory says that clone3 was given. A thread may be
+ * made in others than its process is in. */
 static __always_inline void tf_judge_clone(struct task_struct *parent, struct task_struct *child)
 {
 	struct tf_spaces before, after;
@@ -123,7 +124,7 @@ static __always_inline void tf_judge_clone(struct task_struct *parent, struct ta
 		return;
 	a = tf_new_act(TF_K_SECURITY_NAMESPACE, TF_A_CLONE, 0);
 	a.value = changed;
-	a.target_pid = child->tgid;
+	a.target_pid = child->pid;
 	tf_send_act(&a);
 }
 
@@ -134,11 +135,11 @@ int BPF_PROG(tf_security_fork, struct task_struct *parent, struct task_struct *c
 {
 	struct tf_ids *known, ids;
 
-	if (!parent || !child || child->pid != child->tgid)
+	if (!parent || !child)
 		return 0;
 	if (tf_enabled(TF_K_SECURITY_NAMESPACE))
 		tf_judge_clone(tf_plain_task(parent), tf_plain_task(child));
-	if (!tf_enabled(TF_K_SECURITY_PRIVILEGE_ESCALATION))
+	if (!tf_enabled(TF_K_SECURITY_PRIVILEGE_ESCALATION) || child->pid != child->tgid)
 		return 0;
 	tf_read_ids(&ids, child);
 	known = tf_known(parent);

@@ -15,6 +15,8 @@ from tapio_fast.types import SecurityAction as A
 
 pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")]
 
+NEWUTS = 0x04000000
+
 
 def do(events: list[str], *steps: list[Any], work: str = "calls", **more: Any) -> tuple[dict[str, Any], np.ndarray, list[bytes]]:
     """Let a child make system calls, or do other work: what it said, and the security rows that it caused, in order, with their paths."""
@@ -27,3 +29,10 @@ def do(events: list[str], *steps: list[Any], work: str = "calls", **more: Any) -
     rows = batch["security"]
     mine = np.flatnonzero(rows["pid"] == told["pid"])
     return told, rows[mine], [batch.strings("security", "path")[int(i)] for i in mine]
+
+
+def test_threads_in_namespaces_of_their_own() -> None:
+    told, rows, _ = do(["namespace"], work="new_thread", flags=NEWUTS)
+    (made,) = rows
+    assert (made["action"], made["value"], made["target_pid"]) == (A.CLONE, NEWUTS, told["results"][0])
+    assert not len(do(["namespace"], work="new_thread", flags=0)[1])
