@@ -223,8 +223,10 @@ static __always_inline void tf_on_rare(const struct tf_regs *regs, long ret, __u
 
 #define TF_READ_IMPLIES_EXEC 0x0400000u /* uapi/linux/personality.h */
 #define SOCK_RAW 3       /* linux/net.h */
+#define SOCK_PACKET 10   /* of AF_INET: the kernel makes an AF_PACKET socket of it */
 #define SOCK_TYPE_MASK 15
-#define AF_PACKET 17     /* linux/socket.h */
+#define AF_NETLINK 16    /* linux/socket.h: raw or not is the same there, and every getaddrinfo opens one */
+#define AF_PACKET 17
 
 /* socket(family, type, protocol): often called, so what is neither raw nor of packets goes home at once. */
 static __always_inline void tf_on_socket(const struct tf_regs *regs, long ret, __u32 nr)
@@ -232,7 +234,7 @@ static __always_inline void tf_on_socket(const struct tf_regs *regs, long ret, _
 	__u32 family = tf_sys_arg(regs, 0), type = tf_sys_arg(regs, 1) & SOCK_TYPE_MASK;
 	struct tf_act a;
 
-	if (family != AF_PACKET && type != SOCK_RAW)
+	if (family != AF_PACKET && !(family == AF_INET && type == SOCK_PACKET) && !(type == SOCK_RAW && family != AF_NETLINK))
 		return;
 	a = tf_new_act(TF_K_SECURITY_RAW_SOCKET, TF_A_SOCKET, ret);
 	a.family = family;

@@ -15,7 +15,7 @@ from tapio_fast.types import SecurityAction as A
 
 pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")]
 
-NEWUTS = 0x04000000
+NEWUTS, SOCK_PACKET = 0x04000000, 10
 
 
 def do(events: list[str], *steps: list[Any], work: str = "calls", **more: Any) -> tuple[dict[str, Any], np.ndarray, list[bytes]]:
@@ -36,3 +36,11 @@ def test_threads_in_namespaces_of_their_own() -> None:
     (made,) = rows
     assert (made["action"], made["value"], made["target_pid"]) == (A.CLONE, NEWUTS, told["results"][0])
     assert not len(do(["namespace"], work="new_thread", flags=0)[1])
+
+
+def test_sockets_of_packets_and_of_netlink() -> None:
+    """The old way to an AF_PACKET socket is one; raw sockets of netlink, which every getaddrinfo opens, are not raw."""
+    told, rows, _ = do(["raw_socket"], [41, 2, SOCK_PACKET, 0x300], [41, 16, 3, 0], [41, 2, 1, 0], [41, 16, 2, 0], [41, 17, 2, 0], [41, 2, 3, 1])
+    assert min(told["results"]) >= 0
+    assert [(int(r["family"]), int(r["value"]), int(r["object_id"])) for r in rows] == [
+        (family, kind, told["results"][i]) for i, family, kind in ((0, 2, SOCK_PACKET), (4, 17, 2), (5, 2, 3))]
