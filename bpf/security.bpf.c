@@ -13,7 +13,8 @@ enum { TF_G_NONE, TF_G_MEMORY, TF_G_SOCKET, TF_G_TRACE, TF_G_MODULES, TF_G_MOUNT
 #pragma clang diagnostic push
 #pragma clang diagnostic ignored "-Winitializer-overrides"
 static const __u8 tf_call_groups[TF_SYS_MAX] = {
-	AT(mmap) = TF_G_MEMORY, AT(mprotect) = TF_G_MEMORY, AT(pkey_mprotect) = TF_G_MEMORY, AT(socket) = TF_G_SOCKET,
+	AT(mmap) = TF_G_MEMORY, AT(mprotect) = TF_G_MEMORY, AT(pkey_mprotect) = TF_G_MEMORY,
+	AT(shmat) = TF_G_MEMORY, AT(socket) = TF_G_SOCKET,
 	AT(ptrace) = TF_G_TRACE, AT(process_vm_readv) = TF_G_TRACE, AT(process_vm_writev) = TF_G_TRACE, AT(pidfd_getfd) = TF_G_TRACE,
 	AT(init_module) = TF_G_MODULES, AT(finit_module) = TF_G_MODULES, AT(delete_module) = TF_G_MODULES,
 	AT(mount) = TF_G_MOUNT, AT(umount2) = TF_G_MOUNT, AT(pivot_root) = TF_G_MOUNT, AT(move_mount) = TF_G_MOUNT,
@@ -243,7 +244,16 @@ static __always_inline void tf_on_socket(const struct tf_regs *regs, long ret, _
 	tf_send_act(&a);
 }
 
-/* mmap(addr, len, prot, flags, fd, off), mprotect(addr, len, prot), pkey_mprotect(addr, len, prot, key) with write and execute at once.
+#define SHM_RDONLY 010000 /* uapi/linux/shm.h */
+#define SHM_EXEC 0100000
+
+/* The protection that shmat's flags stand for: PROT_READ, PROT_WRITE, PROT_EXEC. */
+static __always_inline __u32 tf_shm_prot(__u32 flags)
+{
+	return (flags & SHM_RDONLY ? 1 : 1 | 2) | (flags & SHM_EXEC ? 4 : 0);
+}
+
+/* mmap(addr, len, prot, flags, fd, off), mprotect(addr, len, prot), pkey_mprotect(addr, len, prot, key), shmat(id, addr, flags) with write and execute at once.
  * Memory that is made executable after it was written (as JITs do) is not told: what it was before cannot be seen at the exit. */
 static __always_inline void tf_on_memory(const struct tf_regs *regs, long ret, __u32 nr)
 {
@@ -251,6 +261,8 @@ static __always_inline void tf_on_memory(const struct tf_regs *regs, long ret, _
 	__u32 prot = tf_sys_arg(regs, 2), map = tf_sys_arg(regs, 3);
 	struct tf_act a;
 
+	if (nr == TF_NR_shmat)
+		prot = tf_shm_prot(prot);
 	if (prot & 1 && tf_current()->personality & TF_READ_IMPLIES_EXEC) /* what may be read may be executed */
 		prot |= 4;
 	if ((prot & both) != both)
@@ -258,7 +270,10 @@ static __always_inline void tf_on_memory(const struct tf_regs *regs, long ret, _
 	a = tf_new_act(TF_K_SECURITY_WRITABLE_CODE, nr == TF_NR_mmap ? TF_A_MMAP : TF_A_MPROTECT, ret);
 	a.value = prot;
 	a.object_id = tf_sys_arg(regs, 0);
-	if (nr == TF_NR_mmap) {
+	if (nr == TF_NR_shmat) {
+		a.action = TF_A_SHMAT;
+		a.object_id = a.errno_ ? 0 : (__u64)ret;
+	} else if (nr == TF_NR_mmap) {
 		a.object_id = a.errno_ ? a.object_id : (__u64)ret;
 		if (!(map & 0x20)) /* MAP_ANONYMOUS */
 			tf_act_file(&a, tf_file_of(bpf_get_current_task_btf(), tf_sys_arg(regs, 4)));

@@ -32,7 +32,7 @@ static const struct tf_program_spec specs[] = {
 	 .syscalls = CALLS(TF_NR_socket)},
 	{.name = "tf_security_memory", .program = "tf_security_call", HANDLER, NEW, .part = TF_PART_SECURITY,
 	 .kinds = KINDS(TF_K_SECURITY_WRITABLE_CODE),
-	 .syscalls = CALLS(TF_NR_mmap, TF_NR_mprotect, TF_NR_pkey_mprotect)},
+	 .syscalls = CALLS(TF_NR_mmap, TF_NR_mprotect, TF_NR_pkey_mprotect, TF_NR_shmat)},
 
 	{.name = "tf_security_ids", .program = "tf_security_cred", HANDLER, .part = TF_PART_SECURITY_CRED,
 	 .kinds = KINDS(IDS), .flags = TF_PS_NOTED | TF_PS_NOT_OLD,

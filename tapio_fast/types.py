@@ -190,6 +190,7 @@ class SecurityAction(_Named):
     HOST_DEVICE = 51
     HOST_MOUNT = 52
     HOST_NAMESPACE = 53
+    SHMAT = 54
 
 
 class ContainerEventType(_Named):

@@ -15,7 +15,7 @@ from tapio_fast.types import SecurityAction as A
 
 pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")]
 
-NEWUTS, SOCK_PACKET = 0x04000000, 10
+NEWUTS, SOCK_PACKET, SHM_EXEC, SHM_RDONLY = 0x04000000, 10, 0o100000, 0o10000
 
 
 def do(events: list[str], *steps: list[Any], work: str = "calls", **more: Any) -> tuple[dict[str, Any], np.ndarray, list[bytes]]:
@@ -44,3 +44,12 @@ def test_sockets_of_packets_and_of_netlink() -> None:
     assert min(told["results"]) >= 0
     assert [(int(r["family"]), int(r["value"]), int(r["object_id"])) for r in rows] == [
         (family, kind, told["results"][i]) for i, family, kind in ((0, 2, SOCK_PACKET), (4, 17, 2), (5, 2, 3))]
+
+
+def test_shared_memory_that_may_be_executed() -> None:
+    """System V: writable unless it says otherwise."""
+    told, rows, _ = do(["writable_code"], [29, 0, 4096, 0o1700], *([30, {"step": 0}, 0, flags] for flags in (SHM_EXEC, 0, SHM_EXEC | SHM_RDONLY)),
+                       [31, {"step": 0}, 0, 0], [30, -1, 0, SHM_EXEC])
+    assert min(told["results"][:5]) >= 0 > told["results"][5]
+    assert [(int(r["action"]), int(r["value"]), int(r["object_id"]), int(r["errno"])) for r in rows] == [
+        (A.SHMAT, 7, told["results"][1], 0), (A.SHMAT, 7, 0, -told["results"][5])]
