@@ -171,6 +171,8 @@ TF_ON_PATH(tf_file_open, TF_K_FILE_OPEN)
 			op->file_flags = TF_READ(file, f_flags) | (created ? TF_O_CREAT : 0);
 	}
 	op->mode = op->kind == TF_K_FILE_CREATE ? op->mode & 07777 : 0;
+	if (op->kind == TF_K_FILE_CREATE && nr == TF_NR_openat2)
+		op->more_flags |= TF_F_USER_CLAIMED; /* the mode is user memory's word, whatever the file says of the rest */
 	if (op->kind == TF_K_FILE_CREATE ? !tf_enabled(TF_K_FILE_CREATE) : !tf_enabled(TF_K_FILE_OPEN))
 		return false;
 	return true;

@@ -150,7 +150,8 @@ def test_a_file_that_an_open_made_is_a_create(helper: live.Helper, place: Path) 
     modes = [0o640, 0o604, 0o600, 0o7777]
     for n, fact in enumerate(facts):
         plan.rows.append(support.Expected(n, "create", os.fsencode(place / "abcd"[n]), fields={
-            "inode": fact["stat"]["inode"], "device": device, "mode": 0o100000 | modes[n], "file_flags": flags[n], "fd": fact["ret"]}))
+            "inode": fact["stat"]["inode"], "device": device, "mode": 0o100000 | modes[n], "file_flags": flags[n], "fd": fact["ret"]},
+            flags=CLAIMED if calls[n][0] == "openat2" else 0))
     rows, path = batch["file"], batch.strings("file", "path")
     nameless = [i for i in range(len(rows)) if rows["fd"][i] == tmp[0]["ret"]]
     assert len(nameless) == 1
