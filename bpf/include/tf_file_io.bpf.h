@@ -29,7 +29,7 @@ struct tf_io_sum {
 };
 
 struct tf_open_file {
-	__u64 file;              /* address: of the struct file; another one at this descriptor ends the entry */
+	__u64 file;              /* address: of the struct file, and which file it was: another one at this descriptor ends the entry */
 	__u64 inode;
 	__u64 followed;          /* the process's two follow sets (low, high word): at its end it may be struck off before us */
 	__u64 taken;             /* bool: its row is being sent: later operations go out alone */
@@ -151,13 +151,26 @@ TF_GLOBAL int tf_send_sum(struct tf_open_file *f, __s32 fd, __u32 write)
 	return 0;
 }
 
+/* Whether `file` is what the entry was made for. The address alone does not say: it is used again soon after a file is closed. */
+static __always_inline bool tf_is_entry_of(const struct tf_open_file *f, __u64 file)
+{
+	struct inode *node;
+	struct super_block *sb;
+
+	if (f->file != file || !file)
+		return false;
+	node = TF_READ((struct file *)file, f_inode);
+	sb = node ? TF_READ(node, i_sb) : NULL;
+	return sb && f->inode == TF_READ(node, i_ino) && f->device == TF_READ(sb, s_dev);
+}
+
 /* Ends the entry of a descriptor unless it is that of `keep`, the file that is there now. Who takes it sends it. */
 __noinline int tf_flush(__u32 tgid, __s32 fd, __u64 keep)
 {
 	struct tf_fd_key key = { .tgid = tgid, .fd = fd };
 	struct tf_open_file *f = bpf_map_lookup_elem(&tf_t_files, &key);
 
-	if (!f || f->file == keep || !tf_swap_if(&f->taken, 0, 1))
+	if (!f || tf_is_entry_of(f, keep) || !tf_swap_if(&f->taken, 0, 1))
 		return 0;
 	if (!f->left_out) {
 		if (tf_enabled(TF_K_FILE_READ))
@@ -256,8 +269,8 @@ static __always_inline bool tf_make_entry(struct tf_slot *slot, const struct tf_
 	f->file = io->file;
 	f->followed = followed ? followed->set[0] | (__u64)followed->set[1] << 32 : 0;
 	f->left_out = !tf_path_wanted(slot, path);
+	tf_read_inode(file, &f->inode, &f->device);
 	if (!f->left_out) {
-		tf_read_inode(file, &f->inode, &f->device);
 		f->mode = tf_file_mode(file);
 		f->file_flags = TF_READ(file, f_flags);
 		f->flags = tf_path_into(slot, path, 0, 0);
@@ -369,7 +382,7 @@ TF_GLOBAL int tf_io_op(struct tf_io *io)
 			return tf_count(&g, TF_L_K_MAP_FULL);
 		if (f->left_out)
 			return tf_count(&g, TF_L_K_FILTERED);
-		if (!f->taken && f->file == io->file) {
+		if (!f->taken && tf_is_entry_of(f, io->file)) {
 			if (kind == TF_K_FILE_WRITE)
 				tf_add_up(f, &f->sums[1], io);
 			else

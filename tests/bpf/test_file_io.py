@@ -151,6 +151,19 @@ def test_a_row_is_sent_when_the_descriptor_goes(helper: live.Helper, file: Path,
     assert totals == [(2, 14, facts[1]["ret"]), *([(1, 3, facts[1]["ret"])] if how == "replaced" else [])]
 
 
+def test_another_file_at_the_same_descriptor_and_address(helper: live.Helper, file: Path, tmp_path: Path) -> None:
+    """Closed by a process that shares the table, unseen: the kernel soon has the next open file where the old one was."""
+    other, tries = tmp_path / "other", 20
+    other.write_text("")
+    with live.watching(helper, config=support.config(events=["write"])) as collector:
+        helper.call("replaced", old=latin(file), new=latin(other), tries=tries)
+        batch = live.everything(collector)
+        live.adds_up(collector)
+    mine = np.isin(batch["file"]["inode"], [file.stat().st_ino, other.stat().st_ino])
+    made = [(int(r["inode"]), int(r["size"])) for r in batch["file"][mine]]
+    assert made == [(file.stat().st_ino, 4), (other.stat().st_ino, 8)] * tries
+
+
 def test_fork_shares_and_an_end_sends(helper: live.Helper, file: Path) -> None:
     """The child's operations through a descriptor that it inherited are the child's; its end sends them. The parent's stay the parent's."""
     with live.watching(helper, config=support.config(events=["read", "write"])) as collector:

@@ -17,12 +17,12 @@ _X86 = {"read": 0, "write": 1, "open": 2, "close": 3, "lseek": 8, "pread64": 17,
         "symlink": 88, "chmod": 90, "fchmod": 91, "chown": 92, "fchown": 93, "lchown": 94, "mknod": 133, "setxattr": 188,
         "lsetxattr": 189, "fsetxattr": 190, "removexattr": 197, "lremovexattr": 198, "fremovexattr": 199, "openat": 257, "mkdirat": 258,
         "mknodat": 259, "fchownat": 260, "unlinkat": 263, "renameat": 264, "linkat": 265, "symlinkat": 266, "fchmodat": 268,
-        "splice": 275, "dup3": 292, "preadv": 295, "pwritev": 296, "open_by_handle_at": 304, "renameat2": 316, "copy_file_range": 326,
+        "clone": 56, "splice": 275, "dup3": 292, "preadv": 295, "pwritev": 296, "open_by_handle_at": 304, "renameat2": 316, "copy_file_range": 326,
         "preadv2": 327, "pwritev2": 328}
 _ARM = {"read": 63, "write": 64, "close": 57, "lseek": 62, "pread64": 67, "pwrite64": 68, "readv": 65, "writev": 66, "sendfile": 71,
         "truncate": 45, "ftruncate": 46, "fchmod": 52, "fchown": 55, "setxattr": 5, "lsetxattr": 6, "fsetxattr": 7, "removexattr": 14,
         "lremovexattr": 15, "fremovexattr": 16, "openat": 56, "mkdirat": 34, "mknodat": 33, "fchownat": 54, "unlinkat": 35,
-        "renameat": 38, "linkat": 37, "symlinkat": 36, "fchmodat": 53, "splice": 76, "dup3": 24, "preadv": 69, "pwritev": 70,
+        "renameat": 38, "linkat": 37, "symlinkat": 36, "fchmodat": 53, "clone": 220, "splice": 76, "dup3": 24, "preadv": 69, "pwritev": 70,
         "open_by_handle_at": 265, "renameat2": 276, "copy_file_range": 285, "preadv2": 286, "pwritev2": 287}
 _BOTH = {"close_range": 436, "openat2": 437, "fchmodat2": 452}
 NR = {**(_ARM if platform.machine() == "aarch64" else _X86), **_BOTH}
@@ -117,6 +117,24 @@ def executed(plan: list[dict[str, Any]], exe: str) -> dict[str, Any]:
     return {"pid": pid, "status": os.waitpid(pid, 0)[1]}
 
 
+def replaced(old: str, new: str, tries: int) -> None:
+    """Write 4 bytes by a descriptor; let a process that shares it close it and open another file there; write 8. On one CPU, where memory that
+    was freed is used again first."""
+    cpus = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cpus)})
+    for _ in range(tries):
+        fd = os.open(old.encode("latin-1"), os.O_WRONLY)
+        os.write(fd, bytes(4))
+        pid = LIBC.syscall(ctypes.c_long(NR["clone"]), ctypes.c_long(0x400 | 17), *[ctypes.c_long(0)] * 4)     # CLONE_FILES, SIGCHLD
+        if pid == 0:
+            os.close(fd)
+            os._exit(os.open(new.encode("latin-1"), os.O_WRONLY) != fd)
+        assert os.waitpid(checked(pid), 0)[1] == 0
+        os.write(fd, bytes(8))
+        os.close(fd)
+    os.sched_setaffinity(0, cpus)
+
+
 def namespace(source: str, target: str) -> None:
     """Take a mount namespace of our own and bind one directory onto another."""
     checked(LIBC.unshare(0x20000))
@@ -155,4 +173,5 @@ def race(paths: list[str], tries: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     serve({"calls": calls, "chdir": chdir, "forked": forked, "as_user": as_user, "executed": executed, "namespace": namespace,
+           "replaced": replaced,
            "race": race})
