@@ -187,21 +187,40 @@ static __always_inline void tf_sensitive_open(struct tf_act *a, struct task_stru
 	tf_send_act(a);
 }
 
-/* A change by name. Sensitive by what the kernel noted that it changed, whatever the name; or by the text of a path (the first of two that
+/* A change by descriptor: of the file behind it now, sensitive as an open is, or by any name that the kernel noted of it. Where the kernel noted
+ * that the call changed another one, since a thread has put a file there meanwhile, that one counts, without a path. */
+static __always_inline void tf_sensitive_change_of(struct tf_act *a, struct task_struct *task, const struct tf_touch *touch, long ret)
+{
+	struct file *file = tf_file_of(task, a->object_id);
+	const bool noted = touch && !ret, sensitive = noted && touch->bits & TF_S_SENSITIVE;
+	const bool other = noted && !tf_touched(touch, file ? TF_READ_ADDRESS(file, f_inode) : 0);
+
+	if (sensitive && other) {
+		a->inode = touch->inode;
+		a->device = touch->device;
+	} else if (sensitive) {
+		tf_act_file(a, file);
+	} else if (other || !tf_sensitive_file(a, file)) {
+		return;
+	}
+	tf_send_act(a);
+}
+
+/* A change. By name: sensitive by what the kernel noted that it changed, whatever the name; or by the text of a path (the first of two that
  * is), for what failed, was not there before, or is on a kernel or file system that notes nothing. */
 static __always_inline void tf_sensitive_change(struct tf_act *a, const struct tf_path_call *call, struct task_struct *task,
 						const struct tf_regs *regs, long ret, __u32 nr)
 {
-	struct tf_touch *touch;
+	struct tf_touch *touch = tf_touch_taken(nr, !ret && call->what & TF_NAMES);
 
 	tf_begin_act(a, TF_K_SECURITY_SENSITIVE_FILE, call->action, ret);
 	if (call->what & TF_BY_FD) {
-		a->object_id = tf_sys_arg(regs, 0);
-		if (tf_sensitive_file(a, tf_file_of(task, a->object_id)))
-			tf_send_act(a);
+		a->object_id = (__u32)tf_sys_arg(regs, 0);
+		tf_sensitive_change_of(a, task, touch, ret);
+		if (touch)
+			touch->count = 0;
 		return;
 	}
-	touch = tf_touch_taken(nr, !ret && call->what & TF_NAMES);
 	if (touch) {
 		if (!ret && touch->bits & TF_S_SENSITIVE) {
 			a->inode = touch->inode;
@@ -255,12 +274,12 @@ TF_ON_EXIT(tf_security_change, TF_SYS_SECURITY)
 }
 
 /* Where the kernel sets the change time of a file or a directory: at once, as one of several at the same time, not again in the same tick.
- * A call that is not by name, or its own open, is over in some 20 instructions. */
+ * A call that is not in the table as a change is over in some 20 instructions. */
 #define TF_TOUCH_ON(name, hook) \
 	SEC("tp_btf/" hook) int name(__u64 *ctx) \
 	{ \
 		__u32 nr = tf_touch_nr(); \
-		if (nr + 1 < TF_SYS_MAX && tf_path_calls[nr + 1].what & TF_CHANGE && !(tf_path_calls[nr + 1].what & TF_BY_FD)) \
+		if (nr + 1 < TF_SYS_MAX && tf_path_calls[nr + 1].what & TF_CHANGE) \
 			tf_touch_inode(tf_hook_arg(ctx, 0), nr); \
 		return 0; \
 	}

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
-/* Which configured files and directories a kernel object is, or lies in, whatever name it was reached by; and which objects a call by name
- * really changed: every change of a file's or a directory's content or attributes sets a change time (ctime), and since 6.13 the kernel has
+/* Which configured files and directories a kernel object is, or lies in, whatever name it was reached by; and which objects a call really
+ * changed: every change of a file's or a directory's content or attributes sets a change time (ctime), and since 6.13 the kernel has
  * tracepoints where it does. They run inside the call, so what they note cannot be rewritten, and symbolic links, /proc/PID/root, bind
  * mounts, chroot and other mount namespaces are resolved already. The handler at the exit of the call takes the note. */
 #ifndef TF_TOUCH_BPF_H
@@ -173,6 +173,16 @@ static __always_inline struct tf_touch *tf_touch_taken(__u32 nr, bool again)
 		if (t->seen[i])
 			tf_touch_judge(t, t->seen[i]);
 	return t;
+}
+
+/* Whether a call changed this inode, as far as its note can tell. */
+static __always_inline bool tf_touched(const struct tf_touch *t, __u64 inode)
+{
+	bool found = t->count > TF_TOUCH_SEEN; /* more than are kept: of a file system above others */
+
+	for (__u32 i = 0; i < TF_TOUCH_SEEN; i++)
+		found |= t->seen[i] == inode;
+	return found && inode;
 }
 
 /* Number of the system call that current is in, as its handler at the exit will be given it: by whichever interface it came. */

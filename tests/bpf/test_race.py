@@ -138,6 +138,25 @@ def sensitive(race: Race, action: A, rows: np.ndarray, which: np.ndarray, folder
           f"{int((~by_kernel).sum())} false claims, flagged")
 
 
+@pytest.mark.skipif(not KNOWS_CHANGES, reason="needs the tracepoints of ctime (6.13)")
+def test_by_descriptor(folder: Path, triggers: Path) -> None:
+    """sensitive_file is of what the call changed, whatever is behind the descriptor when it ends."""
+    chosen = config("file", "security", programs__file__events=["chmod"], programs__security__events=["sensitive_file"],
+                    programs__security__sensitive_paths=[str(folder / "a")])
+    with live.Helper("race.py") as helper:
+        race = run(helper, chosen, triggers / "t_race", "fchmod", folder)
+    rows, _ = race.rows("file.chmod")
+    assert len(rows) == len(race.truth)
+    found, texts = race.rows("security.sensitive_file")
+    mine = found["action"] == A.CHMOD
+    at = np.searchsorted(rows["ts_ns"], found["ts_ns"][mine], side="right") - 1      # made right after the file row of the same call
+    assert at.tolist() == np.flatnonzero(race.truth == 0).tolist()
+    assert set(found["inode"][mine].tolist()) == {os.stat(folder / "a").st_ino} and not (found["flags"][mine] & CLAIMED).any()
+    paths = [text for text, ok in zip(texts["path"], mine, strict=True) if ok]
+    assert set(paths) <= {b"", os.fsencode(folder / "a")}
+    print(f"fchmod: {paths.count(b'')} of {len(paths)} while the descriptor had the other file already")
+
+
 def test_open(folder: Path, triggers: Path) -> None:
     """Opening for writing: the sensitive file, exactly when it was opened."""
     for name in "ab":

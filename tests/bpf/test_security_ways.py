@@ -4,6 +4,8 @@ kernel looks at."""
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import live_support as live
@@ -18,10 +20,12 @@ pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.skipif(os.uname().
 NEWUTS, SOCK_PACKET, SHM_EXEC, SHM_RDONLY = 0x04000000, 10, 0o100000, 0o10000
 
 
-def do(events: list[str], *steps: list[Any], work: str = "calls", **more: Any) -> tuple[dict[str, Any], np.ndarray, list[bytes]]:
+def do(events: list[str], *steps: list[Any], work: str = "calls", sensitive: Iterable[Path] = (),
+       **more: Any) -> tuple[dict[str, Any], np.ndarray, list[bytes]]:
     """Let a child make system calls, or do other work: what it said, and the security rows that it caused, in order, with their paths."""
     config = load({**{f"programs.{name}.enabled": name == "security" for name in
-                      ("process", "network", "file", "security", "container", "memory")}, "programs.security.events": events}, env={}).config
+                      ("process", "network", "file", "security", "container", "memory")}, "programs.security.events": events,
+                   "programs.security.sensitive_paths": [str(path) for path in sensitive]}, env={}).config
     with live.Helper("security.py") as helper, live.watching(helper, config=config) as collector:
         told: dict[str, Any] = helper.call("do", work=work, **({"steps": steps} if steps else {}), **more)
         batch = live.everything(collector)

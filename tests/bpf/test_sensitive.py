@@ -156,6 +156,18 @@ def test_changes_by_name(helper: live.Helper, top: Path) -> None:
 
 
 @pytest.mark.skipif(not KNOWS_CHANGES, reason="needs the tracepoints of ctime (6.13)")
+def test_changes_by_descriptor(top: Path) -> None:
+    """By any name that the file has, as by name; the path is the open file's."""
+    os.link(top / "real/dir/file", top / "other/link")
+    names = ["other/link", "by_symlink", "real/dir/sub/file", "other/file"]
+    steps: list[list[Any]] = [[2, str(top / name), os.O_RDONLY] for name in names] + [[91, {"step": i}, 0o640] for i in range(len(names))]
+    told, rows, paths = do(["sensitive_file"], *steps, sensitive=[top / "real/secret", top / "real/dir"])
+    assert told["results"][4:] == [0] * 4
+    assert rows["object_id"].tolist() == told["results"][:3] and not (rows["flags"] & CLAIMED).any()
+    assert paths == [os.fsencode(top / name) for name in ("other/link", "real/secret", "real/dir/sub/file")]
+
+
+@pytest.mark.skipif(not KNOWS_CHANGES, reason="needs the tracepoints of ctime (6.13)")
 def test_new_names_and_other_files(helper: live.Helper, top: Path) -> None:
     """Made, moved and removed through other names; and what takes the place of a sensitive file is as sensitive."""
     plan: list[list[Any]] = [["mkdir", "dir_mount/m", 0o755], ["symlink", "x", "sub_mount/s"], ["link", "other/file", "dir_link/l"],

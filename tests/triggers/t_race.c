@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 /* t_race WHAT TRIES: makes one system call again and again, while a thread on another CPU writes one byte of its path, name or address to
- * and fro. After each call it finds out what the kernel really took. Prints a line of JSON: the truth of each try (0 or 1, and the inode
+ * and fro (fchmod: puts one file and another behind its descriptor). After each call it finds out what the kernel really took. Prints a line of JSON: the truth of each try (0 or 1, and the inode
  * where there is one), how often memory said something else just after the call, and how often the byte was written. More tries are made
  * until that happened ENOUGH times: else nothing would be proven. */
 #define _GNU_SOURCE
@@ -29,6 +29,8 @@ static volatile char *spot = name;      /* the byte that changes, ... */
 static char flip[2] = {'a', 'b'};       /* ... to and fro */
 static volatile int stop;
 static volatile unsigned long turns;
+static int held[2];                     /* descriptors that are put behind number TURNED in turn, instead of a byte; 0: none */
+#define TURNED 100
 
 static void pin(int cpu)
 {
@@ -43,7 +45,10 @@ static void *rewrite(void *arg)
 {
 	pin(1);
 	while (!stop) {
-		*spot = flip[turns & 1];
+		if (held[0])
+			dup2(held[turns & 1], TURNED);
+		else
+			*spot = flip[turns & 1];
 		turns++;
 	}
 	return arg;
@@ -91,6 +96,15 @@ static void make(const char *at)
 #define DIFFERS(field, k) memcmp(&was.field[k], &is.field[k], sizeof(is.field[k]))
 #define CHANGED(field) (DIFFERS(field, 0) ? 0 : DIFFERS(field, 1) ? 1 : -1)
 
+/* The name of the file behind TURNED. */
+static char turned(void)
+{
+	struct stat s, first;
+
+	CHECK(fstat(TURNED, &s) | stat(names[0], &first));
+	return flip[s.st_ino != first.st_ino];
+}
+
 /* One try of a call on a file's name: 0 or 1, and the inode that it was done to (or that it made). */
 static int try_file(const char *what, int i, unsigned long *inode)
 {
@@ -99,12 +113,12 @@ static int try_file(const char *what, int i, unsigned long *inode)
 	int done, rc, is_new = !strcmp(what, "mkdir") || !strcmp(what, "symlink") || !strcmp(what, "link") || !strcmp(what, "into");
 
 	look(&was);
-	if (!strcmp(what, "chmod")) {
+	if (!strcmp(what, "chmod") || held[0]) {
 		unsigned mode = 0600 + (unsigned)i % 8;
 
 		while (mode == was.mode[0] || mode == was.mode[1])
 			mode = 0600 + (mode + 1) % 8;
-		rc = chmod(name, mode);
+		rc = held[0] ? fchmod(TURNED, mode) : chmod(name, mode);
 	} else if (!strcmp(what, "chown")) {
 		rc = chown(name, (uid_t)-1, (gid_t)i + 1);
 	} else if (!strcmp(what, "truncate")) {
@@ -128,7 +142,7 @@ static int try_file(const char *what, int i, unsigned long *inode)
 		rc = rmdir(name);
 	}
 	CHECK(rc);
-	done = *spot;
+	done = held[0] ? turned() : *spot;
 	look(&is);
 	rc = CHANGED(inode) >= 0 ? CHANGED(inode) : CHANGED(mode) >= 0 ? CHANGED(mode) : CHANGED(gid) >= 0 ? CHANGED(gid) :
 	     CHANGED(size) >= 0 ? CHANGED(size) : CHANGED(attr);
@@ -159,6 +173,8 @@ static void prepare_files(const char *what)
 		make("c");
 	else if (strcmp(what, "mkdir") && strcmp(what, "symlink"))
 		make("a"), make("b");
+	for (int i = 0; i < 2 && !strcmp(what, "fchmod"); i++)
+		CHECK((held[i] = open(names[i], O_RDONLY)) | dup2(held[i], TURNED));
 }
 
 static int try_open(const char *what, int i, unsigned long *inode)
