@@ -63,7 +63,7 @@ static __always_inline void tf_on_trace(const struct tf_regs *regs, long ret, __
 		a.object_id = tf_sys_arg(regs, 2);
 	} else if (nr == TF_NR_pidfd_getfd) {
 		a.action = TF_A_PIDFD_GETFD;
-		a.value = tf_sys_arg(regs, 1);
+		a.value = tf_sys_int(regs, 1);
 		a.target_pid = tf_pid_of_fd(task, tf_sys_arg(regs, 0));
 		a.object_id = ret < 0 ? 0 : ret;
 	} else {
@@ -88,10 +88,11 @@ static __always_inline void tf_on_modules(const struct tf_regs *regs, long ret, 
 	a.value = tf_sys_arg(regs, 1);
 	if (nr == TF_NR_delete_module) {
 		a.action = TF_A_MODULE_DELETE;
+		a.value = tf_sys_int(regs, 1);
 		tf_act_user(&a, tf_sys_arg(regs, 0));
 	} else if (nr == TF_NR_finit_module) {
-		a.value = tf_sys_arg(regs, 2);
-		a.object_id = tf_sys_arg(regs, 0);
+		a.value = tf_sys_int(regs, 2);
+		a.object_id = tf_sys_int(regs, 0);
 		tf_act_file(&a, tf_file_of(bpf_get_current_task_btf(), a.object_id));
 	} else {
 		name = bpf_map_lookup_elem(&tf_modules, &tid);
@@ -101,6 +102,8 @@ static __always_inline void tf_on_modules(const struct tf_regs *regs, long ret, 
 	tf_send_act(&a);
 	bpf_map_delete_elem(&tf_modules, &tid);
 }
+
+#define TF_I386_UMOUNT 22 /* the form without flags; arch/x86/entry/syscalls/syscall_32.tbl */
 
 /* The tree of mounts. Paths are the target's: of what was mounted, moved, or made the root. */
 static __always_inline void tf_on_mount(const struct tf_regs *regs, long ret, __u32 nr)
@@ -116,7 +119,7 @@ static __always_inline void tf_on_mount(const struct tf_regs *regs, long ret, __
 	} else if (nr == TF_NR_umount2) {
 		a.action = TF_A_UMOUNT;
 		path = tf_sys_arg(regs, 0);
-		a.value = tf_sys_arg(regs, 1);
+		a.value = tf_compat_nr(regs) == TF_I386_UMOUNT ? 0 : tf_sys_int(regs, 1);
 	} else if (nr == TF_NR_pivot_root || nr == TF_NR_chroot) {
 		a.action = nr == TF_NR_chroot ? TF_A_CHROOT : TF_A_PIVOT_ROOT;
 		path = tf_sys_arg(regs, 0);
@@ -124,15 +127,15 @@ static __always_inline void tf_on_mount(const struct tf_regs *regs, long ret, __
 		a.action = TF_A_MOVE_MOUNT;
 		dir = tf_sys_arg(regs, 2);
 		path = tf_sys_arg(regs, 3);
-		a.value = tf_sys_arg(regs, 4);
+		a.value = tf_sys_int(regs, 4);
 	} else if (nr == TF_NR_fsmount) {
 		a.action = TF_A_FSMOUNT;
-		a.value = tf_sys_arg(regs, 1);
+		a.value = tf_sys_int(regs, 1);
 	} else {
 		a.action = nr == TF_NR_mount_setattr ? TF_A_MOUNT_SETATTR : TF_A_OPEN_TREE;
 		dir = tf_sys_arg(regs, 0);
 		path = tf_sys_arg(regs, 1);
-		a.value = tf_sys_arg(regs, 2);
+		a.value = tf_sys_int(regs, 2);
 	}
 	if ((nr == TF_NR_fsmount || nr == TF_NR_open_tree || nr == TF_NR_open_tree_attr) && ret >= 0) {
 		a.object_id = ret; /* the mount behind the new descriptor, as the kernel found it */
@@ -154,7 +157,7 @@ static __always_inline void tf_fill_memfd(struct tf_act *a, const struct tf_regs
 
 	a->kind = TF_K_SECURITY_MEMFD;
 	a->action = TF_A_MEMFD;
-	a->value = tf_sys_arg(regs, 1);
+	a->value = tf_sys_int(regs, 1);
 	if (!file) {
 		tf_act_user(a, tf_sys_arg(regs, 0));
 		return;

@@ -79,7 +79,7 @@ static __always_inline void tf_claim_address(struct tf_act *a, struct task_struc
 	__u64 from = tf_sys_arg(regs, 1), head = 0; /* family, port, IPv4's address or the first bytes of a path */
 	__u32 len = tf_sys_arg(regs, 2), n = len < 8 ? len : 8;
 
-	a->object_id = tf_sys_arg(regs, 0);
+	a->object_id = tf_sys_int(regs, 0);
 	a->flags |= TF_F_USER_CLAIMED;
 	barrier_var(n); /* else: "R2 unbounded memory access": clang compares one register and hands over another */
 	if (len < 2 || n > 8 || bpf_probe_read_user(&head, n, (void *)from)) {
@@ -215,7 +215,7 @@ static __always_inline void tf_sensitive_change(struct tf_act *a, const struct t
 
 	tf_begin_act(a, TF_K_SECURITY_SENSITIVE_FILE, call->action, ret);
 	if (call->what & TF_BY_FD) {
-		a->object_id = (__u32)tf_sys_arg(regs, 0);
+		a->object_id = tf_sys_int(regs, 0);
 		tf_sensitive_change_of(a, task, touch, ret);
 		if (touch)
 			touch->count = 0;

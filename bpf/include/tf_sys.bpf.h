@@ -135,6 +135,12 @@ static __always_inline __u64 tf_sys_arg(const struct tf_regs *regs, const int i)
 }
 #endif
 
+/* One that the kernel takes as an int: it does not look at the upper 32 bits, in which a caller may leave anything. */
+static __always_inline __u32 tf_sys_int(const struct tf_regs *regs, const int i)
+{
+	return (__u32)tf_sys_arg(regs, i);
+}
+
 /* Argument i where it is 64 bits wide: two registers in the 32-bit interface, low half first. */
 static __always_inline __u64 tf_sys_wide(const struct tf_regs *regs, const int i)
 {

@@ -109,6 +109,13 @@ def test_sensitive_files_by_another_name_and_the_32_bit_interface(triggers: Path
     assert list(batch.strings("security", "path")) == [os.fsencode(tmp_path / "link")]
 
 
+@only_x86
+def test_the_32_bit_umount_has_no_flags(triggers: Path, tmp_path: Path) -> None:
+    told, batch, _ = compat(config(security={"enabled": True, "events": ["mount"]}), triggers, "umount", tmp_path)
+    assert [(int(r["pid"]), int(r["action"]), int(r["value"]), int(r["errno"])) for r in batch["security"]] == [
+        (told["pid"], A.UMOUNT, 2, 2), (told["pid"], A.UMOUNT, 0, 2)]
+
+
 # --- entry and exit ----------------------------------------------------------------------------------------------------------------
 
 @only_x86

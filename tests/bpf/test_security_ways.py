@@ -4,6 +4,7 @@ kernel looks at."""
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from tapio_fast.types import SecurityAction as A
 pytestmark = [pytest.mark.root, pytest.mark.live, pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")]
 
 NEWUTS, SOCK_PACKET, SHM_EXEC, SHM_RDONLY = 0x04000000, 10, 0o100000, 0o10000
+NOISE = 0xDEAD << 32
 
 
 def do(events: list[str], *steps: list[Any], work: str = "calls", sensitive: Iterable[Path] = (),
@@ -57,3 +59,26 @@ def test_shared_memory_that_may_be_executed() -> None:
     assert min(told["results"][:5]) >= 0 > told["results"][5]
     assert [(int(r["action"]), int(r["value"]), int(r["object_id"]), int(r["errno"])) for r in rows] == [
         (A.SHMAT, 7, told["results"][1], 0), (A.SHMAT, 7, 0, -told["results"][5])]
+
+
+def test_flags_of_refused_opens(tmp_path: Path) -> None:
+    """Those of the open, wherever the call has them; the kernel looks at 32 bits."""
+    for part in (tmp_path, *tmp_path.parents[:2]):
+        part.chmod(0o755)
+    (tmp_path / "secret").touch(0o600)
+    told, rows, paths = do(["access_denied"], [85, "secret", 0o644], [437, -100, "secret", {"buf": struct.pack("<3Q", 1, 0, 0).hex()}, 24],
+                           [2, "secret", NOISE | 1, 0], uid=1000, cwd=str(tmp_path))
+    assert told["results"] == [-13] * 3
+    assert rows["value"].tolist() == [os.O_CREAT | os.O_TRUNC | os.O_WRONLY, 1, 1]
+    assert paths == [os.fsencode(tmp_path / "secret")] * 3
+
+
+def test_integers_have_32_bits() -> None:
+    """Whatever the caller left in the upper half of a register."""
+    steps: list[list[Any]] = [[166, "none", NOISE | 2], [429, -100, "none", -100, "none", NOISE | 4], [428, -100, "none", NOISE | 1],
+                              [442, -100, "none", NOISE | 0x100, {"buf": "00" * 32}, 32], [432, -1, NOISE | 1, 0], [319, "x", NOISE | 1],
+                              [313, NOISE | 999, "", NOISE | 3], [176, "tf_no_module", NOISE | 0x800], [438, -1, NOISE | 5, 0]]
+    told, rows, _ = do(["mount", "memfd", "module_load", "process_vm"], *steps)
+    values = rows["value"].tolist()
+    assert values == [2, 4, 1, 0x100, 1, 1, 3, 0x800, 5]
+    assert (rows["object_id"][5], rows["object_id"][6]) == (told["results"][5], 999)

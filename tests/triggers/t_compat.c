@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 /* System calls by the 32-bit interface, which works from 64-bit programs too (int 0x80). argv[1]: `regain` gives the effective user up and
  * takes it back; `files` makes, writes beyond 4 GiB, cuts, hands over, renames and removes a file in the working directory; `link` changes the
- * mode of "link" there to 0640; `foreign` makes 7 calls that have no counterpart. Ends with 77 where the kernel has no such calls. */
+ * mode of "link" there to 0640; `foreign` makes 7 calls that have no counterpart; `umount` fails to unmount, by the form that has flags and the one
+ * that has none. Ends with 77 where the kernel has no such calls. */
 #define _GNU_SOURCE
 #include <string.h>
 #include <sys/mman.h>
@@ -47,6 +48,8 @@ int main(int argc, char **argv)
 		return files();
 	if (!strcmp(argv[1], "link"))
 		return call(15, low("link"), 0640, 0, 0, 0) ? 8 : 0;
+	if (!strcmp(argv[1], "umount"))
+		return call(52, low("none"), 2, 0, 0, 0) == -2 && call(22, low("none"), 7, 0, 0, 0) == -2 ? 0 : 9; /* ENOENT */
 	if (!strcmp(argv[1], "foreign")) {
 		for (int i = 0; i < 7; i++)
 			if (call(102, 99, 0, 0, 0, 0) != -22)  /* socketcall */
