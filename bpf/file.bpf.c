@@ -108,6 +108,7 @@ int tf_file_finish(__u64 *ctx)
 /* The operation is on the file that argument 0 is the descriptor of. */
 static __always_inline void tf_op_on_fd(struct tf_op *op, const struct tf_regs *regs)
 {
+	op->flags |= TF_OP_NO_PATH;
 	op->fd = tf_sys_arg(regs, 0);
 	op->file = (__u64)tf_file_of(tf_current(), op->fd);
 }
@@ -135,6 +136,7 @@ static __always_inline void tf_read_request(struct tf_op *op, const struct tf_re
 		return;
 	}
 	if (nr == TF_NR_open_by_handle_at) {
+		op->flags = TF_OP_NO_PATH;
 		op->dfd = tf_sys_arg(regs, 0);
 		op->file_flags = tf_sys_arg(regs, 2);
 		return;

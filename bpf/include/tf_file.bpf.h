@@ -11,12 +11,13 @@
 enum tf_op_flag {
 	TF_OP_IN_ROOT   = 1 << 0, /* openat2: an absolute path begins at dfd too */
 	TF_OP_NEW_PLAIN = 1 << 1, /* new_path is no path: what a symlink points to, an attribute's name */
+	TF_OP_NO_PATH   = 1 << 2, /* the call takes no path: a descriptor, a handle */
 };
 
 /* What a handler took from the registers; everything else is 0. */
 struct tf_op {
 	__u64 file;              /* address: of the open file that it was done to, 0 = it was done to a path */
-	__u64 path;              /* address: user's string; 0 = none */
+	__u64 path;              /* address: user's string; 0 = none (which the kernel takes of few calls) */
 	__u64 new_path;          /* address: user's second string; 0 = none */
 	__u64 size;
 	__s32 dfd;               /* id: directory that path is relative to */
@@ -156,9 +157,11 @@ __noinline int tf_read_texts(struct tf_slot *slot, struct tf_op *op)
 	if (!slot || !op)
 		return TF_READ_FAULT;
 	e = (struct tf_file *)slot->data;
+	if (!op->path && !(op->flags & TF_OP_NO_PATH) && op->errno_ != EFAULT)
+		op->file = (__u64)tf_file_of(tf_current(), op->dfd); /* no path and AT_EMPTY_PATH: the file behind dfd */
 	if (op->file)
 		result = tf_read_open(slot, op);
-	else if (!op->path)
+	else if (op->flags & TF_OP_NO_PATH)
 		return TF_READ_OK; /* a descriptor that is none: nothing more to say */
 	else if (!tf_read_resolved(slot, e, tf_note_of(op->nr), &result))
 		result = tf_read_claimed(slot, op);

@@ -60,6 +60,7 @@ enum { BPF_SK_STORAGE_GET_F_CREATE = 1, BPF_LOCAL_STORAGE_GET_F_CREATE = 1 };
 #define EPERM 1                     /* uapi/asm-generic/errno-base.h */
 #define ENOENT 2
 #define EACCES 13
+#define EFAULT 14
 #define NSFS_MAGIC 0x6e736673       /* uapi/linux/magic.h */
 
 /* net/tcp_states.h */

@@ -23,6 +23,7 @@ pytestmark = [pytest.mark.root, pytest.mark.live]
 ODD = os.fsdecode(b"n\xe4me\xff with\nnewline \x80")
 CREAT, EXCL, TRUNC, TMPFILE, DIRECTORY, PATH = 0o100, 0o200, 0o1000, 0o20000000, 0o200000, 0o10000000
 LARGE = 0o100000        # O_LARGEFILE, which a 64-bit kernel adds
+EMPTY_PATH = 0x1000
 OLD_CALLS = platform.machine() == "x86_64"      # open, unlink, rename ... besides the *at ones
 
 
@@ -327,13 +328,32 @@ def test_deep_and_long_paths(helper: live.Helper, place: Path) -> None:
 def test_paths_that_cannot_be_read_are_counted(helper: live.Helper) -> None:
     """k_fault: a bad pointer is all that there is to say."""
     with live.watching(helper, config=support.config()) as collector:
-        facts = helper.call("calls", plan=[{"do": ["unlinkat", AT_FDCWD, ["address", 1], 0]}, {"do": ["openat", AT_FDCWD, ["address",
-                                                                                                                           4096], 0]}])
+        bad: list[list[Any]] = [["unlinkat", AT_FDCWD, ["address", 1], 0], ["openat", AT_FDCWD, ["address", 4096], 0],
+                                ["unlinkat", AT_FDCWD, ["address", 0], 0]]
+        facts = helper.call("calls", plan=[{"do": call} for call in bad])
         batch = live.everything(collector)
         stats = live.adds_up(collector)
-    assert [f["ret"] for f in facts] == [-14, -14]
+    assert [f["ret"] for f in facts] == [-14] * 3
     assert len(batch["file"]) == 0
-    assert stats.by_kind["file.delete"]["k_fault"] == stats.by_kind["file.open"]["k_fault"] == 1
+    assert (stats.by_kind["file.delete"]["k_fault"], stats.by_kind["file.open"]["k_fault"]) == (2, 1)
+
+
+def test_no_path_is_the_file_of_the_descriptor(helper: live.Helper, place: Path) -> None:
+    """setxattrat(fd, NULL, AT_EMPTY_PATH): judged by monitor_paths as any file is."""
+    (place / "in").mkdir()
+    make(place / "in/file"), make(place / "out")
+    plan = [{"do": ["openat", AT_FDCWD, latin(place / name), 0], "as": name} for name in ("in/file", "out")]
+    plan += [{"do": ["setxattrat", ["fd", name], ["address", 0], EMPTY_PATH, "trusted.tf", ["room", 16], 16]} for name in ("in/file", "out")]
+    with live.watching(helper, config=support.config(events=["xattr"], monitor_paths=[str(place / "in")])) as collector:
+        facts = helper.call("calls", plan=plan)
+        batch = live.everything(collector)
+        stats = live.adds_up(collector)
+    helper.call("calls", plan=[{"do": ["close", ["fd", name]]} for name in ("in/file", "out")])
+    if facts[2]["ret"] in (-38, -95):
+        pytest.skip("no setxattrat (6.13), or no attributes in this file system")
+    assert [f["ret"] for f in facts[2:]] == [0, 0]
+    assert [list(batch.strings("file", name)) for name in ("path", "new_path")] == [[os.fsencode(place / "in/file")], [b"trusted.tf"]]
+    assert (batch["file"]["inode"].tolist(), stats.by_kind["file.xattr"]["k_filtered"]) == ([facts[0]["stat"]["inode"]], 1)
 
 
 def test_bind_mounts_in_a_namespace_of_their_own(place: Path) -> None:

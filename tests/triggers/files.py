@@ -24,7 +24,7 @@ _ARM = {"read": 63, "write": 64, "close": 57, "lseek": 62, "pread64": 67, "pwrit
         "lremovexattr": 15, "fremovexattr": 16, "openat": 56, "mkdirat": 34, "mknodat": 33, "fchownat": 54, "unlinkat": 35,
         "renameat": 38, "linkat": 37, "symlinkat": 36, "fchmodat": 53, "clone": 220, "splice": 76, "dup3": 24, "preadv": 69, "pwritev": 70,
         "open_by_handle_at": 265, "renameat2": 276, "copy_file_range": 285, "preadv2": 286, "pwritev2": 287}
-_BOTH = {"close_range": 436, "openat2": 437, "fchmodat2": 452}
+_BOTH = {"close_range": 436, "openat2": 437, "fchmodat2": 452, "setxattrat": 463}
 NR = {**(_ARM if platform.machine() == "aarch64" else _X86), **_BOTH}
 _FDS: dict[str, int] = {}
 
