@@ -22,7 +22,7 @@ struct {
 	__type(value, __u32);
 } tf_prefixes SEC(".maps");
 
-#define TF_SET_STEPS 256     /* levels and mounts walked where there is bpf_loop (5.17) ... */
+#define TF_SET_STEPS 2048    /* levels and mounts walked where there is bpf_loop (5.17) ... */
 #define TF_SET_STEPS_OLD 32  /* ... and where there is not */
 
 #define TF_SET_KEY 256 /* room for a struct tf_prefix_key before the walk's state, where no text reaches */

@@ -155,6 +155,18 @@ def test_changes_by_name(helper: live.Helper, top: Path) -> None:
     assert (rows["flags"] & CLAIMED).all() and set(rows["device"].tolist()) == {device_of(top)}
 
 
+@pytest.mark.skipif(not KNOWS_CHANGES, reason="needs bpf_loop (5.17)")
+def test_far_below_a_sensitive_directory(helper: live.Helper, top: Path) -> None:
+    plan: list[list[Any]] = [["chdir", "real/dir"]]
+    plan += [[call, "d", *mode] for _ in range(400) for call, mode in (("mkdir", [0o755]), ("chdir", []))]
+    plan += [["open", "f", os.O_WRONLY | os.O_CREAT, 0o600], ["chmod", "f", 0o640]]
+    results, rows, _ = collect(helper, top, plan)
+    assert not any(results[:-2]) and results[-2] > 0 == results[-1]
+    assert rows["action"].tolist() == [A.MKDIR] * 400 + [A.OPEN, A.CHMOD]
+    inode = os.stat(f"/proc/{helper.pid}/fd/{results[-2]}").st_ino
+    assert rows["inode"][-2:].tolist() == [inode, inode]
+
+
 @pytest.mark.skipif(not KNOWS_CHANGES, reason="needs the tracepoints of ctime (6.13)")
 def test_changes_by_descriptor(top: Path) -> None:
     """By any name that the file has, as by name; the path is the open file's."""
