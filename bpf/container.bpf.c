@@ -167,6 +167,8 @@ TF_ON_EXIT(tf_container_join, TF_SYS_CONTAINER)
 		changed = tf_spaces_changed(&before, &after);
 	} else if (!ret) { /* no memory for a note, or it began before we were attached: what it changed is not known */
 		tf_lose(TF_K_CONTAINER_NAMESPACE);
+		if (setns)
+			tf_lose(TF_K_CONTAINER_ESCAPE);
 	}
 	if (setns)
 		file = tf_file_of(task, tf_sys_arg(regs, 0));
@@ -258,7 +260,7 @@ TF_ON_EXIT(tf_container_open, TF_SYS_CONTAINER)
 		tf_judge_claim(task, regs, nr, ret);
 }
 
-/* Hook: sys_exit of mount, fsmount, open_tree. */
+/* Hook: sys_exit of mount, fsmount, open_tree and open_tree_attr (6.15), whose first three arguments are the same. */
 TF_ON_EXIT(tf_container_mount, TF_SYS_CONTAINER)
 {
 	struct task_struct *task = tf_current();

@@ -34,6 +34,8 @@ static void ask_host_spaces(struct tf_object *o, struct tf_consts *c)
 		if (!bpf_prog_test_run_opts(bpf_program__fd(prog), &opts))
 			*answers[which] = opts.retval;
 	}
+	if ((!c->host_mnt_ns || !c->host_pid_ns) && o->opts.kind_mask[TF_K_CONTAINER_ESCAPE / 64] >> (TF_K_CONTAINER_ESCAPE % 64) & 1)
+		tf_object_say(o, TF_LOG_WARNING, "container.escape knows little here: the first process's mount or pid namespace cannot be told");
 }
 
 /* The base part: makes the shared maps, and tells who we are. */

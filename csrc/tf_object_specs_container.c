@@ -23,6 +23,7 @@ static const struct tf_program_spec specs[] = {
 		TF_K_CONTAINER_ESCAPE),
 	HANDLER("tf_container_open", "sys_exit", 0,
 		CALLS(TF_NR_open, TF_NR_creat, TF_NR_openat, TF_NR_openat2, TF_NR_open_by_handle_at), TF_K_CONTAINER_ESCAPE),
-	HANDLER("tf_container_mount", "sys_exit", 0, CALLS(TF_NR_mount, TF_NR_fsmount, TF_NR_open_tree), TF_K_CONTAINER_ESCAPE),
+	HANDLER("tf_container_mount", "sys_exit", 0, CALLS(TF_NR_mount, TF_NR_fsmount, TF_NR_open_tree, TF_NR_open_tree_attr),
+		TF_K_CONTAINER_ESCAPE),
 };
 const struct tf_spec_table tf_specs_container = {specs, sizeof(specs) / sizeof(specs[0])};

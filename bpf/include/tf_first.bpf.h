@@ -25,36 +25,14 @@ static __always_inline __u32 tf_pid_space(struct task_struct *task)
 	return space ? BPF_CORE_READ(space, ns.inum) : 0;
 }
 
-/* The first process of the machine, found upwards from any process: a container's leads there too, and no /proc is asked. */
-#define TF_PARENTS_MOST 64
-struct tf_upwards {
-	__u64 task;              /* address */
-	__u64 found;             /* bool */
-};
-
-static long tf_step_up(__u32 i, struct tf_upwards *up)
-{
-	struct task_struct *task = (struct task_struct *)up->task, *parent = BPF_CORE_READ(task, real_parent);
-
-	up->found = !parent || parent == task || BPF_CORE_READ(task, tgid) == 1;
-	if (!up->found)
-		up->task = (__u64)parent;
-	return up->found;
-}
-
+/* The machine's first process: the reaper of the pid namespace that every process has its first number in, which is the host's, however
+ * deep in containers or forks the process is. No /proc is asked. NULL: the task is being reaped. */
 static __always_inline struct task_struct *tf_first_process(struct task_struct *task)
 {
-	struct tf_upwards up = {};
+	struct pid *pid = BPF_CORE_READ(task, thread_pid);
+	struct upid *host = (void *)pid + bpf_core_field_offset(struct pid, numbers);
 
-	bpf_probe_read_kernel(&up.task, sizeof(up.task), &task); /* the address, which is no pointer to the verifier */
-	if (bpf_core_enum_value_exists(enum bpf_func_id, BPF_FUNC_loop)) { /* its body is checked once, not 64 times */
-		bpf_loop(TF_PARENTS_MOST, tf_step_up, &up, 0);
-	} else {
-		for (__u32 i = 0; i < TF_PARENTS_MOST; i++)
-			if (tf_step_up(i, &up))
-				break;
-	}
-	return up.found ? (struct task_struct *)up.task : NULL;
+	return pid ? BPF_CORE_READ(host, ns, child_reaper) : NULL;
 }
 
 #endif

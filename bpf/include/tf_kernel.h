@@ -284,6 +284,7 @@ struct ns_common {
 	const struct proc_ns_operations *ops;
 };
 struct pid_namespace {
+	struct task_struct *child_reaper;
 	unsigned int level;
 	struct ns_common ns;
 };

@@ -2,7 +2,10 @@
 """Control groups made, emptied, removed and moved into, and namespaces entered: every field against what the process that did it says."""
 from __future__ import annotations
 
+import errno
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,8 @@ CGROUP_V1 = 1 << 6
 NEWTIME, NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET = (
     0x80, 0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)
 FLAG = {"mnt": NEWNS, "pid": NEWPID, "net": NEWNET, "user": NEWUSER, "ipc": NEWIPC, "uts": NEWUTS, "cgroup": NEWCGROUP, "time": NEWTIME}
-UNSHARE, SETNS, CLONE = 24, 25, 26      # enum tf_action
+UNSHARE, SETNS, CLONE, HOST_MOUNT = 24, 25, 26, 52      # enum tf_action
+SETNS_NR = 308
 CONFIG = load({"programs.process.enabled": False, "programs.network.enabled": False, "programs.memory.enabled": False,
                "programs.container.enabled": True}, env={}).config
 
@@ -222,6 +226,52 @@ def test_clone(helper: live.Helper) -> None:
         check_spaces(row, child["spaces"])
         assert (row["action"], row["ns_flags"], row["target_pid"], row["ppid"]) == (CLONE, FLAG[name], child["pid"], helper.pid)
         assert path == cgroup_path(helper.pid)
+
+
+@pytest.mark.parametrize("depth", [1, 80])
+def test_the_hosts_root_is_known_however_deep(helper: live.Helper, tmp_path: Path, depth: int) -> None:
+    """Bound, and by each call that copies a tree of mounts."""
+    with live.watching(helper, config=CONFIG, filter=KernelFilter(descendants_of=[helper.pid], kinds=["container.escape"])) as collector:
+        child = helper.call("shown_from_below", depth=depth, folder=str(tmp_path))
+        batch = live.everything(collector)
+        live.adds_up(collector)
+    done = [name for name, error in child["errors"].items() if error != errno.ENOSYS]     # open_tree_attr: 6.15
+    assert {"mount", "open_tree"} <= set(done) and not any(child["errors"][name] for name in done)
+    rows, _ = live.of_kind(batch, "container.escape")
+    assert [(row["pid"], row["action"], row["inode"]) for row in rows] == [(child["pid"], HOST_MOUNT, os.stat("/").st_ino)] * len(done)
+
+
+def test_a_collector_far_below_the_first_process_knows_the_host() -> None:
+    """Its own place in the tree of processes is no matter: it must still tell a container from the host."""
+    code = """
+import os, sys
+for _ in range(80):
+    if child := os.fork():
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+sys.path.insert(0, "tests")
+import live_support as live
+import tapio_fast as tapio
+from tapio_fast.config import load
+config = load({"programs.process.enabled": False, "programs.network.enabled": False, "programs.memory.enabled": False,
+               "programs.container.enabled": True, "programs.container.events": ["escape"]}, env={}).config
+with live.Helper("containers.py") as helper, live.watching(helper, config=config) as collector:
+    helper.call("back_and_forth", path=f"/proc/{helper.pid}/ns/mnt", flags=0x20000, kinds=0x20000)
+    batch = live.everything(collector)
+sys.exit(0 if len(batch["container"]) == 1 else f"{len(batch['container'])} rows")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86-64")
+def test_a_call_whose_beginning_was_not_seen_is_counted(helper: live.Helper) -> None:
+    """What it changed is not known: setns is lost to both of its kinds."""
+    with live.watching(helper, config=CONFIG) as collector:
+        assert helper.call("call_without_entry", nr=SETNS_NR)["status"] == 0
+        batch = live.everything(collector)
+        stats = live.adds_up(collector)
+    nothing_else(batch)
+    assert {kind: stats.by_kind[f"container.{kind}"]["k_map_full"] for kind in ("namespace", "escape")} == {"namespace": 1, "escape": 1}
 
 
 def test_a_domain_of_its_own_attaches_nothing_else(helper: live.Helper) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import os
+import signal
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,8 @@ from typing import Any
 from serve import LIBC, boot_ns, checked, serve, start_ticks
 
 SPACES = ("mnt", "pid", "net", "user", "ipc", "uts", "cgroup", "time", "pid_for_children", "time_for_children")
-PIDFD_OPEN = 434
+PIDFD_OPEN, OPEN_TREE, OPEN_TREE_ATTR = 434, 428, 467
+AT_FDCWD, MS_BIND, NEWNS = -100, 4096, 0x20000
 CLONE = {"x86_64": 56, "aarch64": 220}[os.uname().machine]
 SIGCHLD = 17
 
@@ -166,6 +168,49 @@ def cloned(flags: int) -> dict[str, Any]:
     return found
 
 
+def shown_from_below(depth: int, folder: str) -> dict[str, Any]:
+    """So many forks down, in a mount namespace of its own: the host's root, bound and (twice) as a tree that is mounted nowhere yet."""
+    read, write = os.pipe()
+    top = os.fork()
+    if top:
+        os.close(write)
+        with os.fdopen(read) as f:
+            done: dict[str, Any] = eval(f.read())
+        os.waitpid(top, 0)
+        return done
+    for _ in range(depth - 1):
+        if child := os.fork():
+            os.waitpid(child, 0)
+            os._exit(0)
+    errors = {}
+    LIBC.syscall.restype = ctypes.c_long
+    checked(LIBC.unshare(NEWNS))
+    for name, call in (("mount", lambda: LIBC.mount(b"/", folder.encode(), None, MS_BIND, None)),
+                       ("open_tree", lambda: LIBC.syscall(OPEN_TREE, AT_FDCWD, b"/", 1)),
+                       ("open_tree_attr", lambda: LIBC.syscall(OPEN_TREE_ATTR, AT_FDCWD, b"/", 1, None, 0))):
+        errors[name] = ctypes.get_errno() if call() < 0 else 0
+    os.write(write, repr({"pid": os.getpid(), "errors": errors}).encode())
+    os._exit(0)
+
+
+def call_without_entry(nr: int) -> dict[str, int]:
+    """A call that succeeds with this number and that nobody saw begin: an exec, told apart by its tracer in its middle (x86-64)."""
+    traceme, cont, set_options, poke_user, event_exec, orig_rax = 0, 7, 0x4200, 6, 0x10, 120
+    LIBC.ptrace.argtypes, LIBC.ptrace.restype = (ctypes.c_long, ctypes.c_long, ctypes.c_void_p, ctypes.c_void_p), ctypes.c_long
+    pid = os.fork()
+    if pid == 0:
+        LIBC.ptrace(traceme, 0, None, None)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        os.execv("/bin/true", ["true"])
+    os.waitpid(pid, 0)
+    checked(LIBC.ptrace(set_options, pid, None, event_exec))
+    checked(LIBC.ptrace(cont, pid, None, None))
+    os.waitpid(pid, 0)
+    checked(LIBC.ptrace(poke_user, pid, orig_rax, nr))
+    checked(LIBC.ptrace(cont, pid, None, None))
+    return {"pid": pid, "status": os.waitpid(pid, 0)[1]}
+
+
 if __name__ == "__main__":
     serve({f.__name__: f for f in (spaces, run, reap, mkdir, rmdir, attach, sleeper, end_sleeper, unshared, joined, back_and_forth, cloned,
-                                   cloned_and_kept)})
+                                   cloned_and_kept, shown_from_below, call_without_entry)})
