@@ -127,6 +127,8 @@ async def abatches(reader: Reader, limits: Limits) -> AsyncIterator[RecordBatch]
 
     loop = asyncio.get_running_loop()
     while not limits.full:
+        # Other tasks, timeouts and cancellation have their turn though batches wait; before the read, so that none is lost to them.
+        await asyncio.sleep(0)
         try:
             wait = limits.wait(reader)
             batch = None if wait is None else reader.read(0)

@@ -185,6 +185,36 @@ def test_abatches(collector: tapio.Collector, source: tapio.MemorySource) -> Non
     assert ticks >= 40, "the loop was blocked"
 
 
+def test_abatches_lets_others_run_while_batches_wait(collector: tapio.Collector, source: tapio.MemorySource) -> None:
+    """There is always a batch more: another task, a timeout and the cancellation that it is have their turn all the same."""
+    turns = others = 0
+
+    async def other() -> None:
+        nonlocal others
+        while True:
+            others += 1
+            await asyncio.sleep(0)
+
+    async def main() -> None:
+        nonlocal turns
+        task = asyncio.create_task(other())
+        try:
+            async with asyncio.timeout(0.2):
+                async for _ in collector.abatches():
+                    turns += 1
+                    assert turns < 10_000, "it goes on for ever"
+                    source.fill("cpu.usage")
+                    assert select.select([collector], [], [], LONG)[0]
+        finally:
+            task.cancel()
+
+    source.fill("cpu.usage")
+    with pytest.raises(TimeoutError):
+        asyncio.run(main())
+    assert others >= turns > 0
+    assert collector.read(timeout=LONG) is not None, "the batch that waited was lost to the cancellation"
+
+
 def test_abatches_ends_with_the_collector_and_after_idle_time() -> None:
     async def main() -> list[int]:
         source = tapio.MemorySource()
