@@ -252,13 +252,13 @@ class DebugConfig(Section):
     """[debug]"""
 
     PATH: ClassVar[str] = "debug"
-    enabled: bool = setting(flag(), False, "fill debug() with what the keys below ask for")
+    enabled: bool = setting(flag(), False, "do what the keys below ask for, each of which does nothing alone")
     log_level: str = setting(choice("trace", "debug", "info", "warning", "error", also={"warn": "warning"}), "info",
                              "least level that is logged")
-    dump_programs: bool = setting(flag(), False, "list the loaded programs with their instructions")
-    dump_maps: bool = setting(flag(), False, "list the maps with their sizes")
-    trace_events: bool = setting(flag(), False, "log every record (slow)")
-    profile_enabled: bool = setting(flag(), False, "measure the programs' run time in the kernel")
+    dump_programs: bool = setting(flag(), False, "debug() lists the loaded programs with their instructions")
+    dump_maps: bool = setting(flag(), False, "debug() lists the maps with their cells")
+    trace_events: bool = setting(flag(), False, "log one line per batch that is read, to the logger tapio_fast at level DEBUG")
+    profile_enabled: bool = setting(flag(), False, "measure the programs' run time in the kernel, for debug()")
 
 
 @dataclasses.dataclass(frozen=True)

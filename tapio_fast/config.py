@@ -237,7 +237,8 @@ def load(cli: Mapping[str, Any] | None = None, file: str | os.PathLike[str] | No
 # Keys outside [programs] that do something now. The rest is checked and kept, and listed by not_active() when it asks for more than the
 # default.
 _ACTIVE = frozenset({
-    "name", "enabled", "event_buffer_size",
+    "enabled", "event_buffer_size",
+    "debug.enabled", "debug.dump_programs", "debug.dump_maps", "debug.trace_events", "debug.profile_enabled",
     "dual_path.enabled", "dual_path.raw_storage_enabled", "dual_path.raw_storage_path",
     "performance.ring_buffer_size_mb", "performance.memory_limit_mb", "performance.batch_pool_mb", "performance.overflow_policy",
     "performance.map_entries_limit", "performance.event_rate_limit",
@@ -259,7 +260,7 @@ def not_active(config: Config) -> list[str]:
 def _asks_in_vain(key: str, value: Any, default: Any, config: Config) -> bool:
     if key in ("dual_path.semantic_enabled", "dual_path.correlation_enabled"):
         return bool(value) and config.dual_path.enabled
-    if key in _ACTIVE or key.startswith("debug.") or value == default:
+    if key in _ACTIVE or value == default:
         return False
     if key.startswith("programs."):
         return key in _PLANNED
