@@ -41,6 +41,7 @@ from tapio_fast._config_sources import (
     system_files,
     toml_value,
 )
+from tapio_fast.enabled import switches
 from tapio_fast.errors import ConfigError
 
 __all__ = [
@@ -201,6 +202,14 @@ def _check_together(config: Config) -> None:
     both = sorted(set(config.programs.file.monitor_paths) & set(config.programs.file.exclude_paths))
     if both:
         raise key_error("programs.file.monitor_paths", both, "is also in programs.file.exclude_paths", "remove it from one of them")
+    for switch in switches(config):
+        section = getattr(config.programs, switch.section)
+        named = [name for name in section.events if name in switch.names]
+        if section.enabled and named:       # it would collect nothing, and not say so
+            raise key_error(f"programs.{switch.section}.events", section.events,
+                            f"asks for {', '.join(named)}, which programs.{switch.section}.{switch.key} = "
+                            f"{toml_value(getattr(section, switch.key))} switches off",
+                            f"{switch.step}, or leave {'it' if len(named) == 1 else 'them'} out of events")
 
 
 def load(cli: Mapping[str, Any] | None = None, file: str | os.PathLike[str] | None = None, preset: str | None = None,

@@ -1,14 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Which kinds a configuration asks for, and what the programs in the kernel need to know of it. Relies on `types` and `config`.
+"""Which kinds a configuration asks for, and what the programs in the kernel need to know of it. Relies on `types`; `config` relies on
+it.
 
 Every domain has a default set; its `events` key replaces that set ("all": every one there is); the keys of the document
-(`track_exec`, `monitor_dns` ...) take their kinds out of either.
+(`track_exec`, `monitor_dns` ...) take their kinds out of either; a list that names one of them is refused (`config`).
 """
 from __future__ import annotations
 
 import functools
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, NamedTuple
 
 from tapio_fast.types import SUBTYPES, WITHOUT_PROGRAM, EventType
 
@@ -39,27 +41,37 @@ def event_names(domain: str) -> tuple[str, ...]:
     return tuple(m.text for m in members if m.text not in WITHOUT_PROGRAM.get(domain, ()))
 
 
-def _switched_off(config: Config) -> set[str]:
-    """Return the kinds that a key of the document switches off."""
+class Switch(NamedTuple):
+    """A key that switches kinds off as it is set: section and key, what turns them on again, the subtypes."""
+
+    section: str
+    key: str
+    step: str
+    names: tuple[str, ...]
+
+
+def switches(config: Config) -> Iterator[Switch]:
+    """Yield the keys of the document that switch kinds of their section off."""
     process, network, memory = config.programs.process, config.programs.network, config.programs.memory
-    off: set[str] = set()
-    for wanted, names in (
-            (process.track_exec, ("process.exec",)),
-            (process.track_fork_exit, ("process.fork", "process.exit")),
-            (network.track_connections and "TCP" in network.protocols, (
-                "network.connect", "network.accept", "network.close", "network.listen", "network.state", "network.retransmit",
-                "network.reset", "network.rtt")),
-            ("UDP" in network.protocols, ("network.flow", "network.send", "network.recv")),
-            (network.protocols, ("network.drop", "network.error", "network.bind")),     # of all protocols; each below
-            (network.monitor_dns, ("network.dns", "network.dns_query")),
-            (memory.track_oom, ("memory.oom_kill",)),
-            (memory.monitor_mmap, ("memory.mmap", "memory.munmap", "memory.mprotect", "memory.brk")),
-            (memory.track_page_faults, ("memory.page_fault",))):
-        if not wanted:
-            off.update(names)
+    tcp = ("connect", "accept", "close", "listen", "state", "retransmit", "reset", "rtt")
+    flags: tuple[tuple[bool, str, str, tuple[str, ...]], ...] = (
+        (process.track_exec, "process", "track_exec", ("exec",)),
+        (process.track_fork_exit, "process", "track_fork_exit", ("fork", "exit")),
+        (network.track_connections, "network", "track_connections", tcp),
+        (network.monitor_dns, "network", "monitor_dns", ("dns", "dns_query")),
+        (memory.track_oom, "memory", "track_oom", ("oom_kill",)),
+        (memory.monitor_mmap, "memory", "monitor_mmap", ("mmap", "munmap", "mprotect", "brk")),
+        (memory.track_page_faults, "memory", "track_page_faults", ("page_fault",)))
+    for on, section, key, names in flags:
+        if not on:
+            yield Switch(section, key, f"set programs.{section}.{key} = true", names)
+    for protocol, of_it in (("TCP", tcp), ("UDP", ("flow", "send", "recv"))):
+        if protocol not in network.protocols:
+            yield Switch("network", "protocols", f'add "{protocol}" to programs.network.protocols', of_it)
+    if not network.protocols:       # events of all protocols, each of which the kernel leaves out
+        yield Switch("network", "protocols", "name a protocol in programs.network.protocols", ("drop", "error", "bind"))
     if not config.programs.security.sensitive_paths:
-        off.add("security.sensitive_file")
-    return off
+        yield Switch("security", "sensitive_paths", "name a path in programs.security.sensitive_paths", ("sensitive_file",))
 
 
 def with_parts(kinds: set[str]) -> set[str]:
@@ -77,7 +89,7 @@ def enabled_kinds(config: Config) -> set[str]:
         if section.enabled:
             events = section.events or default
             kinds |= {f"{domain}.{name}" for name in (event_names(domain) if "all" in events else events)}
-    kinds -= _switched_off(config)
+    kinds -= {f"{switch.section}.{name}" for switch in switches(config) for name in switch.names}
     process = config.programs.process
     if process.enabled and process.track_usage:
         kinds.add("cpu.usage")
@@ -100,7 +112,7 @@ def collected_when(kind: str) -> str:
             "with its domain" if kind in enabled_kinds(Config.default().replace(programs=domains)) else "when asked")
 
 
-# section of [programs] -> domains that its sampling_rate is for
+# section of [programs] -> domains that its sampling_rate is for, and `replay --programs` of its name
 SAMPLED_WITH = {"process": ("process", "syscall", "cpu"), "network": ("network",), "file": ("file",)}
 
 

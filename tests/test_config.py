@@ -52,7 +52,7 @@ KEYS: list[tuple[Any, ...]] = [
     ("programs.file.content_max_bytes", 256, 1, 0),
     ("programs.file.sampling_rate", 1.0, 0.25, -0.1),
     ("programs.memory.enabled", True, False, "off"),
-    ("programs.memory.events", (), (["brk"], ("brk",)), "brk"),
+    ("programs.memory.events", (), (["limit"], ("limit",)), "brk"),
     ("programs.memory.track_oom", True, False, 0),
     ("programs.memory.monitor_mmap", False, True, 1),
     ("programs.memory.track_page_faults", False, True, 1),
@@ -193,6 +193,23 @@ def test_unknown_keys_are_refused_with_the_nearest_known_one(change: dict[str, A
         Config.default().replace(**change)
 
 
+# section, event, keys that switch it off; what is said of them: key, value, step
+SWITCHED_OFF = [
+    *(("memory", name, {}, "monitor_mmap", "false", "set programs.memory.monitor_mmap = true, or leave it out of events")
+      for name in ("mmap", "munmap", "mprotect", "brk")),
+    ("memory", "page_fault", {}, "track_page_faults", "false", "set programs.memory.track_page_faults = true"),
+    ("memory", "oom_kill", {"track_oom": False}, "track_oom", "false", "set programs.memory.track_oom = true"),
+    ("process", "exec", {"track_exec": False}, "track_exec", "false", "set programs.process.track_exec = true"),
+    ("process", "exit", {"track_fork_exit": False}, "track_fork_exit", "false", "set programs.process.track_fork_exit = true"),
+    ("network", "rtt", {"track_connections": False}, "track_connections", "false", "set programs.network.track_connections = true"),
+    ("network", "dns", {"monitor_dns": False}, "monitor_dns", "false", "set programs.network.monitor_dns = true"),
+    ("network", "connect", {"protocols": ["UDP"]}, "protocols", '["UDP"]', 'add "TCP" to programs.network.protocols'),
+    ("network", "flow", {"protocols": ["TCP"]}, "protocols", '["TCP"]', 'add "UDP" to programs.network.protocols'),
+    ("network", "drop", {"protocols": []}, "protocols", "[]", "name a protocol in programs.network.protocols"),
+    ("security", "sensitive_file", {"sensitive_paths": []}, "sensitive_paths", "[]", "name a path in programs.security.sensitive_paths"),
+]
+
+
 @pytest.mark.parametrize(("change", "key", "says"), [
     ({"performance": {"ring_buffer_size_mb": 1024}}, "performance.memory_limit_mb", "batch_pool_mb"),
     ({"performance": {"memory_limit_mb": 64}}, "performance.memory_limit_mb", "rings"),
@@ -202,6 +219,9 @@ def test_unknown_keys_are_refused_with_the_nearest_known_one(change: dict[str, A
     ({"integration": {"key_file": "k.pem"}}, "integration.key_file", "cert_file"),
     ({"integration": {"enable_tls": False, "ca_file": "ca.pem"}}, "integration.enable_tls", "ignored"),
     ({"performance": 3}, "performance", "[performance]"),
+    *(({"programs": {section: {"enabled": True, "events": ["privilege_escalation", name] if section == "security" else [name], **off}}},
+       f"programs.{section}.events", f"asks for {name}, which programs.{section}.{key} = {value} switches off; {step}")
+      for section, name, off, key, value, step in SWITCHED_OFF),
 ])
 def test_contradictions_are_refused(change: dict[str, Any], key: str, says: str) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -213,6 +233,16 @@ def test_pairs_that_fit_are_taken() -> None:
     config = Config.default().replace(integration={"cert_file": "c", "key_file": "k"}, dual_path={"enabled": True},
                                       performance={"durability": "ring"})
     assert config.integration.key_file == "k" and config.performance.durability == "ring"
+
+
+@pytest.mark.parametrize("programs", [
+    {"memory": {"events": ["mmap", "page_fault"], "monitor_mmap": True, "track_page_faults": True}},
+    {"memory": {"events": ["all"]}}, {"process": {"track_exec": False}}, {"network": {"events": ["dns"], "protocols": ["TCP"]}},
+    {"memory": {"enabled": False, "events": ["mmap"]}},
+])
+def test_events_that_their_section_allows_are_taken(programs: dict[str, Any]) -> None:
+    """"all" and the empty list are what is left by the other keys; a section that is off collects nothing anyway."""
+    Config.default().replace(programs=programs)
 
 
 @pytest.mark.parametrize("value", [True, False])
