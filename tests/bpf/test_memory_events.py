@@ -175,7 +175,9 @@ def test_reclaim(tmp_path: Path) -> None:
     rows = rows[rows["pid"] != helper.pid]      # it waits, but may want a page of its own
     subject(rows, facts, rows["comm"][0], live.cgroup_of())
     assert 0 < rows["count"].sum() <= facts["vmstat"]["allocstall"]
-    assert 0 < rows["size"].sum()
+    pages, stolen = int(rows["size"].sum()) // PAGE, facts["vmstat"]["pgsteal_direct"]
+    # rows count pages of slabs too, which are not in pgsteal; other processes' pages are in pgsteal only
+    assert pages > 0 and abs(pages - stolen) <= max(64, stolen // 10), (pages, stolen)
     assert (rows["order"] == 0).all() and (rows["map_flags"] != 0).all()
     assert 0 < rows["duration_ns"].sum() < facts["after"] - facts["before"]
     zero_but(rows, "size", "duration_ns", "map_flags")
