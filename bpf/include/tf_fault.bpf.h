@@ -80,6 +80,7 @@ static __always_inline void tf_emit_faults(struct task_struct *task)
 		if (e) {
 			tf_fill_gate(&g, &e->h, TF_K_MEMORY_PAGE_FAULT);
 			tf_fill_task(&e->h, &who, task->group_leader, flags);
+			tf_copy_comm(e->h.comm, task->group_leader); /* `who` has the thread's that died last */
 			tf_clear_memory(e);
 			e->duration_ns = waited ? *waited : 0;
 			tf_sum_faults(e, task);

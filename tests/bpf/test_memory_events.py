@@ -222,6 +222,18 @@ def test_page_fault(big_file: Path) -> None:
     assert stats.by_kind["memory.page_fault"]["submitted"] == len(batch["memory"])
 
 
+def test_page_faults_are_of_a_process_whoever_ended_last() -> None:
+    """Its name is the first thread's, as its tid is."""
+    with live.Helper("memory.py") as helper, live.watching(helper, config=config("page_fault")) as collector:
+        facts = helper.call("ended_by_another", leader="tf_leader", last="tf_last")
+        batch = live.everything(collector)
+    assert facts["status"] == 0
+    rows, _ = live.of_kind(batch, "memory.page_fault")
+    rows = rows[rows["pid"] == facts["pid"]]
+    assert len(rows) == 1
+    subject(rows, facts, b"tf_leader", live.cgroup_of())
+
+
 def test_default_programs_are_rare_hooks_only() -> None:
     """With nothing configured neither system calls nor faults are hooked."""
     source = tapio.KernelSource(snapshot=False)

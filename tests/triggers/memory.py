@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import os
 import threading
+import time
 import traceback
 from collections.abc import Callable
 from pathlib import Path
@@ -221,6 +222,27 @@ def faults(pages: int, threads: int, path: str, size: int = 0) -> dict[str, Any]
     return {**facts, "after": boot_ns(), "minor": usage.ru_minflt, "major": usage.ru_majflt}
 
 
+def ended_by_another(leader: str, last: str) -> dict[str, Any]:
+    """A child whose first thread ends before the other, which has another name."""
+    def rest() -> None:
+        LIBC.prctl(15, last.encode())
+        while Path(f"/proc/self/task/{os.getpid()}/stat").read_bytes().rpartition(b")")[2].split()[0] != b"Z":
+            time.sleep(0.001)
+        os._exit(0)
+
+    def work() -> None:
+        LIBC.prctl(15, leader.encode())
+        threading.Thread(target=rest).start()
+        LIBC.syscall(60 if X86 else 93, 0)      # exit: of this thread alone
+
+    pid, go = _child(work, [])
+    facts = {**_facts(pid), "before": boot_ns()}
+    os.write(go, b"x")
+    facts["status"] = os.waitpid(pid, 0)[1]
+    os.close(go)
+    return {**facts, "after": boot_ns()}
+
+
 def written_files(folder: str, files: int, writes: int) -> dict[str, Any]:
     """Write to many files, all open at a time."""
     fds = [os.open(f"{folder}/{n}", os.O_CREAT | os.O_WRONLY, 0o600) for n in range(files)]
@@ -242,4 +264,5 @@ def unreadable_paths(count: int) -> list[int]:
 
 
 if __name__ == "__main__":
-    serve({f.__name__: f for f in (mappings, breaks, out_of_memory, cached_reads, compact, reclaim, faults, written_files, unreadable_paths)})
+    serve({f.__name__: f for f in (mappings, breaks, out_of_memory, cached_reads, compact, reclaim, faults, ended_by_another, written_files,
+                                   unreadable_paths)})
