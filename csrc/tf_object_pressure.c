@@ -3,15 +3,27 @@
  * every other. No thread of its own: the pump calls. */
 #include "tf_object_impl.h"
 
+#include <unistd.h>
+
 #define TICK_NS 50000000u /* between two looks: the kernel tells at most once a window, which is 500 ms or more */
+
+#define MACHINES "/proc/pressure/memory"
+
+/* A kernel that measures has the machine's file too; one booted with psi=0 shows files and refuses them (EOPNOTSUPP). */
+static bool measures_none(int rc)
+{
+	return rc == -EOPNOTSUPP || (rc == -ENOENT && access(MACHINES, F_OK));
+}
 
 static void explain(int rc, const char *path, char *why, size_t size)
 {
-	if (rc == -ENOENT || rc == -EOPNOTSUPP)
+	if (measures_none(rc))
 		snprintf(why, size, "the kernel measures no pressure (%s: %s): boot it with psi=1", path, strerror(-rc));
+	else if (rc == -ENOENT)
+		snprintf(why, size, "there is no file %s; check programs.memory.pressure_path", path);
 	else if (rc == -EINVAL)
-		snprintf(why, size, "the kernel refuses this threshold on %s: programs.memory.pressure_ms must be below pressure_window_ms, and "
-				    "without CAP_SYS_RESOURCE the window a multiple of 2000 ms", path);
+		snprintf(why, size, "the kernel refuses this threshold on %s: without CAP_SYS_RESOURCE programs.memory.pressure_window_ms must be a "
+				    "multiple of 2000", path);
 	else
 		snprintf(why, size, "cannot set a threshold on %s: %s; check programs.memory.pressure_path", path, strerror(-rc));
 }
@@ -20,7 +32,7 @@ static void explain(int rc, const char *path, char *why, size_t size)
 void tf_pressure_open(struct tf_object *o)
 {
 	struct tf_program *p = tf_find_program(o, "tf_memory_pressure");
-	const char *path = o->opts.pressure_path ? o->opts.pressure_path : "/proc/pressure/memory";
+	const char *path = o->opts.pressure_path ? o->opts.pressure_path : MACHINES;
 	char why[400];
 	int rc;
 
@@ -31,7 +43,7 @@ void tf_pressure_open(struct tf_object *o)
 	if (!rc)
 		return;
 	explain(rc, path, why, sizeof(why));
-	tf_set_state(p, rc == -ENOENT || rc == -EOPNOTSUPP ? TF_P_MISSING_HOOK : TF_P_ATTACH_FAILED, rc, why);
+	tf_set_state(p, measures_none(rc) ? TF_P_MISSING_HOOK : TF_P_ATTACH_FAILED, rc, why);
 }
 
 /* tf_source.tick */

@@ -123,8 +123,16 @@ class MemoryConfig(Section):
                                "a record when processes waited this long for memory within pressure_window_ms")
     pressure_window_ms: int = setting(integer(500, 10000, " ms"), 2000,
                                       "window of pressure_ms; without CAP_SYS_RESOURCE the kernel takes multiples of 2000 only")
-    pressure_path: str = setting(text(pattern=r"/[^\x00]{1,254}", allowed="an absolute path"), "/proc/pressure/memory",
+    pressure_path: str = setting(text(pattern=r"/proc/pressure/memory|(/[^\x00]*)?/memory\.pressure", most=255,
+                                      allowed="/proc/pressure/memory, or the absolute path of a file memory.pressure"), "/proc/pressure/memory",
                                  "whose pressure: the machine's, or the memory.pressure file of a control group")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.pressure_ms > self.pressure_window_ms:
+            raise key_error(f"{self.PATH}.pressure_ms", self.pressure_ms,
+                            f"is more than {self.PATH}.pressure_window_ms ({self.pressure_window_ms}): it would never be reached",
+                            "lower it, or raise the window")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -60,7 +60,7 @@ KEYS: list[tuple[Any, ...]] = [
     ("programs.memory.threshold_mb", 1024, ("2GB", 2048), "1KB"),
     ("programs.memory.pressure_ms", 150, 20, 0),
     ("programs.memory.pressure_window_ms", 2000, 1000, 400),
-    ("programs.memory.pressure_path", "/proc/pressure/memory", "/a/memory.pressure", "relative"),
+    ("programs.memory.pressure_path", "/proc/pressure/memory", "/a/memory.pressure", "/a/cpu.pressure"),
     ("programs.security.enabled", False, True, "1"),
     ("programs.security.events", (), (["bpf"], ("bpf",)), ["hack"]),
     ("programs.security.sensitive_paths", SENSITIVE_PATHS, (["/srv/keys"], ("/srv/keys",)), ["keys"]),
@@ -219,6 +219,7 @@ SWITCHED_OFF = [
     ({"integration": {"key_file": "k.pem"}}, "integration.key_file", "cert_file"),
     ({"integration": {"enable_tls": False, "ca_file": "ca.pem"}}, "integration.enable_tls", "ignored"),
     ({"performance": 3}, "performance", "[performance]"),
+    ({"programs": {"memory": {"pressure_ms": 2001}}}, "programs.memory.pressure_ms", "programs.memory.pressure_window_ms (2000)"),
     *(({"programs": {section: {"enabled": True, "events": ["privilege_escalation", name] if section == "security" else [name], **off}}},
        f"programs.{section}.events", f"asks for {name}, which programs.{section}.{key} = {value} switches off; {step}")
       for section, name, off, key, value, step in SWITCHED_OFF),
@@ -238,7 +239,7 @@ def test_pairs_that_fit_are_taken() -> None:
 @pytest.mark.parametrize("programs", [
     {"memory": {"events": ["mmap", "page_fault"], "monitor_mmap": True, "track_page_faults": True}},
     {"memory": {"events": ["all"]}}, {"process": {"track_exec": False}}, {"network": {"events": ["dns"], "protocols": ["TCP"]}},
-    {"memory": {"enabled": False, "events": ["mmap"]}},
+    {"memory": {"enabled": False, "events": ["mmap"]}}, {"memory": {"pressure_ms": 2000}},
 ])
 def test_events_that_their_section_allows_are_taken(programs: dict[str, Any]) -> None:
     """"all" and the empty list are what is left by the other keys; a section that is off collects nothing anyway."""

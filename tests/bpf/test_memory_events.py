@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -291,17 +294,30 @@ def test_pressure(small_group: Path, measured_group: Path, big_file: Path) -> No
     assert stats.by_kind["memory.pressure"]["seen"] == len(rows)
 
 
-def test_pressure_without_measurement_costs_only_its_program(tmp_path: Path) -> None:
+def test_pressure_of_a_file_that_is_not_there_costs_only_its_program(tmp_path: Path) -> None:
+    """The kernel measures, so it is the path that is wrong: nobody is sent to boot it with psi=1."""
     source = tapio.KernelSource(snapshot=False)
-    with tapio.Collector(config("pressure", "oom_kill", pressure_path=str(tmp_path / "none")), source=source) as collector:
+    with tapio.Collector(config("pressure", "oom_kill", pressure_path=str(tmp_path / "memory.pressure")), source=source) as collector:
         program = next(p for p in source.programs() if p["name"] == "tf_memory_pressure")
         health = collector.health()
-    assert program["state"] == "missing_hook" and "measures no pressure" in program["reason"]
+    if os.path.exists("/proc/pressure/memory"):
+        assert program["state"] == "attach_failed" and "check programs.memory.pressure_path" in program["reason"]
+        assert "psi=1" not in program["reason"]
+    else:
+        assert program["state"] == "missing_hook" and "psi=1" in program["reason"]
     assert health.status == "degraded" and any("tf_memory_pressure" in line for line in health.advice)
 
 
+@pytest.mark.skipif(tuple(map(int, os.uname().release.split(".")[:2])) < (6, 4), reason="before Linux 6.4 it refuses every window")
+@pytest.mark.skipif(not shutil.which("setpriv"), reason="needs setpriv (util-linux)")
 def test_pressure_threshold_that_the_kernel_refuses_is_explained() -> None:
-    source = tapio.KernelSource(snapshot=False)
-    with tapio.Collector(config("pressure", "oom_kill", pressure_ms=3000, pressure_window_ms=2000), source=source):
-        program = next(p for p in source.programs() if p["name"] == "tf_memory_pressure")
-    assert program["state"] == "attach_failed" and "pressure_window_ms" in program["reason"]
+    """Any window that is no multiple of 2 s, for who lacks CAP_SYS_RESOURCE."""
+    code = ("import tapio_fast as tapio\n"
+            "source = tapio.KernelSource(snapshot=False)\n"
+            "config = tapio.Config().replace(programs={'memory': {'pressure_window_ms': 3000}})\n"
+            "with tapio.Collector(config, source=source):\n"
+            "    print(*(p[n] for p in source.programs() if p['name'] == 'tf_memory_pressure' for n in ('state', 'reason')))\n")
+    drop = ["setpriv", "--bounding-set=-sys_resource", "--inh-caps=-sys_resource"]
+    done = subprocess.run([*drop, sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("attach_failed") and "pressure_window_ms must be a multiple" in done.stdout
