@@ -48,7 +48,7 @@ struct tf_program_info {
 	char hook[64];                  /* "tp_btf/sched_process_exec" */
 	char object[16];                /* "process" */
 	enum tf_program_state state;
-	char cost[32];                  /* how often it runs: "per packet" */
+	char cost[80];                  /* how often it runs: "per packet" */
 	bool more;                      /* only makes other programs' records say more */
 	bool replaced;                  /* not running, and another variant does its work */
 	uint64_t kinds[TF_KIND_MAX / 64];       /* bits: kinds that it serves */

@@ -172,16 +172,9 @@ static void choose(struct tf_object *o, struct tf_program *p, const struct btf *
 		tf_set_state(p, TF_P_LOADED, 0, "");
 }
 
-/* A program for another kernel's prototype is not missing where its sibling fits, nor is a substitute that is not needed. */
+/* A program for another kernel's prototype is not missing where its sibling fits. Substitutes wait for what loads: settle_variants. */
 static void forgive_variants(struct tf_object *o)
 {
-	for (size_t i = 0; i < o->n_programs; i++) {
-		const struct tf_program_spec *s = o->programs[i].spec;
-		struct tf_program *original = s->instead_of ? tf_find_program(o, s->instead_of) : NULL;
-
-		if (o->programs[i].info.state == TF_P_MISSING_HOOK && original && original->info.state == TF_P_LOADED)
-			tf_set_state(&o->programs[i], TF_P_NOT_WANTED, 0, "the kernel takes the better variant");
-	}
 	for (size_t i = 0; i < o->n_programs; i++)
 		for (size_t k = 0; k < o->n_programs; k++)
 			if (o->programs[i].info.state == TF_P_MISSING_HOOK && o->programs[k].info.state == TF_P_LOADED &&

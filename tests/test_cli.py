@@ -225,6 +225,19 @@ def test_doctor(found: PlatformReport, code: int, says: str, monkeypatch: pytest
     assert json.loads(capsys.readouterr().out) == found.to_dict()
 
 
+@pytest.mark.parametrize(("there", "files", "says"), [(True, [], "is not mounted"), (True, ["lsm"], "not reported by this kernel"),
+                                                      (False, [], "not reported by this kernel")])
+def test_doctor_tells_a_mount_that_is_missing_from_a_kernel_without_lockdown(there: bool, files: list[str], says: str, tmp_path: Path,
+                                                                             monkeypatch: pytest.MonkeyPatch) -> None:
+    where = tmp_path / "security"
+    if there:
+        where.mkdir()
+    for name in files:
+        (where / name).touch()
+    monkeypatch.setattr(_machine, "LOCKDOWN_PATH", str(where / "lockdown"))
+    assert says in "\n".join(_machine._doctor_lines(report(lockdown="")))
+
+
 def test_lists_and_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["list", "events"]) == 0
     assert "process.exec" in capsys.readouterr().out

@@ -137,3 +137,23 @@ def test_a_difference_is_found() -> None:
 def test_the_running_kernel_does_what_its_column_says() -> None:
     which = column()
     assert table() and disagreements(table(), report().programs, which) == []
+
+
+@pytest.mark.live
+def test_no_substitute_is_unused_where_nothing_better_runs() -> None:
+    """Of a path's note three variants are tried in turn: where none of them runs, each says why, the last one too."""
+    if not report().can_collect:
+        pytest.skip("needs the rights to load programs")
+    verdicts = {program.name: program for program in report().programs}
+    for name in [name for name in verdicts if name.startswith("tf_note_") and name + "_lsm" in verdicts]:
+        variants = [verdicts[name + variant] for variant in ("", "_lsm", "_k")]
+        runs = [v.verdict for v in variants].count("ok")
+        assert runs <= 1 and all(v.verdict == "ok" or v.reason for v in variants)
+        assert runs or not any(v.verdict == "unused" for v in variants), [(v.name, v.verdict, v.reason) for v in variants]
+
+
+@pytest.mark.live
+def test_no_cost_is_cut() -> None:
+    """The longest one there is, whole."""
+    costs = {program.cost for program in report().programs}
+    assert not costs or "per change of a file or directory, and per read of one from disk" in costs

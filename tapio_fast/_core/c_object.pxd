@@ -33,7 +33,7 @@ cdef extern from "tf_object.h" nogil:
         char object[16]
         int state
         int error
-        char cost[32]
+        char cost[80]
         cbool more, replaced
         uint64_t kinds[4]
         char reason[512]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json as _json
+import os
 import re
 import sys
 from importlib.metadata import PackageNotFoundError
@@ -15,7 +16,7 @@ import typer
 from tapio_fast._escape import escape
 from tapio_fast.cli._exit import DENIED, OK, UNSUPPORTED
 from tapio_fast.cli._settings import Options, configure, near
-from tapio_fast.platform import PlatformReport, ProgramVerdict, probe
+from tapio_fast.platform import LOCKDOWN_PATH, PlatformReport, ProgramVerdict, probe
 
 _LONG = 48      # characters: a longer reason is told once, below the table
 
@@ -63,13 +64,23 @@ def _doctor_lines(report: PlatformReport) -> list[str]:
     rows = [("system", f"{report.system} {report.kernel} {report.machine}".strip()),
             ("type information (BTF)", _yes(report.btf)), ("BPF ring buffer", _yes(report.ring_buffer)),
             *((name, _yes(held)) for name, held in report.capabilities.items()),
-            ("lockdown", report.lockdown or "not reported by this kernel")]
+            ("lockdown", report.lockdown or _no_lockdown())]
     lines = [f"tapio-fast {package_version()}", *(f"  {name:<24}{escape(value)}" for name, value in rows)]
     if report.programs:
         lines += ["", *_enabled_lines(report), "", *_need_lines(report)]
     if report.can_collect:
         return [*lines, "", "live collection works"]
     return [*lines, "", f"live collection does not work: {escape(report.reason)}", f"next step: {escape(report.next_step)}"]
+
+
+def _no_lockdown() -> str:
+    """Tell why no mode could be read: an empty directory is where nobody has mounted the file system that has it."""
+    where = os.path.dirname(LOCKDOWN_PATH)
+    try:
+        empty = not os.listdir(where)
+    except OSError:
+        empty = False
+    return f"not known: {where} is not mounted (mount -t securityfs none {where})" if empty else "not reported by this kernel"
 
 
 def _yes(held: bool) -> str:
