@@ -66,6 +66,7 @@ sys.exit(max(codes))
     (["record", "-o", "x", "--rules", "r.toml"], "not available"), (["tail", "--semantic"], "not available"),
     (["tail", "--filter", "pid == 1"], "not available"), (["tail", "--fields", "pidd"], "did you mean pid?"),
     (["replay", "x", "--filter", "pid == 1"], "not available"), (["replay", "x", "--since", "yesterday"], "not a time"),
+    (["replay", "x", "--programs", "syscal"], "did you mean syscall?"), (["record", "-o", "x", "--programs", "syscall"], "not a domain"),
     (["list", "fields", "nope"], "process"), (["list", "fields", "netwrk"], "did you mean network?"), (["record", "-o", "x", "-n", "0"], "-n"),
 ])
 def test_wrong_usage_ends_with_2_and_says_what(argv: list[str], says: str, capsys: pytest.CaptureFixture[str],

@@ -2,6 +2,7 @@
 """The verbs that collect and replay, run as commands: live ones follow only what the test starts."""
 from __future__ import annotations
 
+import collections
 import contextlib
 import json
 import os
@@ -56,6 +57,23 @@ def test_replay_selects(store: Path) -> None:
     assert fields == [{"kind": "network.connect", "dest_port": 443}] * 5
     assert run("replay", store, "--since", "-1h", "--until", "-30m").stdout == ""
     assert len(run("replay", store, "--since", "-1h").stdout.splitlines()) == 15
+
+
+def test_replay_takes_every_domain_and_process_is_what_its_section_collects(tmp_path: Path) -> None:
+    source = tapio.MemorySource()
+    with tapio.Collector(demo._config(tmp_path / "store"), source=source) as collector:
+        for n, kind in enumerate(("process.exec", "syscall.call", "cpu.usage", "network.connect", "container.start"), 1):
+            assert source.fill(kind, n=n) == n
+        collector.stop()
+
+    def kinds(domains: str) -> dict[str, int]:
+        done = run("replay", tmp_path / "store", "--programs", domains, "--fields", "kind")
+        assert done.returncode == 0, done.stderr
+        return dict(collections.Counter(json.loads(line)["kind"] for line in done.stdout.splitlines()))
+    assert kinds("process") == {"process.exec": 1, "syscall.call": 2, "cpu.usage": 3}
+    assert kinds("syscall,container") == {"syscall.call": 2, "container.start": 5}
+    assert kinds("cpu,process,network") == {"process.exec": 1, "syscall.call": 2, "cpu.usage": 3, "network.connect": 4}
+    assert all(run("replay", tmp_path / "store", "--programs", domain).returncode == 0 for domain in schema.DTYPES)
 
 
 def test_replay_into_a_closed_pipe_ends_quietly(store: Path) -> None:

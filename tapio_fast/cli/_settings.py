@@ -66,15 +66,25 @@ class Options:
 
     @property
     def domains(self) -> list[str] | None:
-        """--programs as a list of domains."""
+        """--programs as a list: sections of [programs] to collect, domains of rows where a store is read."""
         if self.programs is None:
             return None
+        known = DOMAINS if self.store is None else _of_rows()
         wanted = [name.strip() for name in self.programs.split(",") if name.strip()]
-        unknown = [name for name in wanted if name not in DOMAINS]
+        unknown = [name for name in wanted if name not in known]
         if unknown or not wanted:
             wrong = unknown[0] if unknown else "nothing"
-            raise typer.BadParameter(f"--programs {self.programs}: {wrong} is not a domain; {near(wrong, DOMAINS)}there are {', '.join(DOMAINS)}")
-        return wanted
+            raise typer.BadParameter(f"--programs {self.programs}: {wrong} is not a domain; {near(wrong, known)}there are {', '.join(known)}")
+        if self.store is None:
+            return wanted
+        from tapio_fast.enabled import SAMPLED_WITH
+        # as it was recorded: [programs.process] is for system calls and usage too
+        return list(dict.fromkeys(domain for name in wanted for domain in SAMPLED_WITH.get(name, (name,))))
+
+
+def _of_rows() -> tuple[str, ...]:
+    from tapio_fast import schema  # needs the engine, which a store that is read needs anyway
+    return tuple(schema.DTYPES)
 
 
 def seconds_of(text: str) -> float:

@@ -91,9 +91,8 @@ def replay(options: Options) -> int:
     printer = Printer(options)
     now = time.time_ns()
     since, until = time_of(options.since, now), time_of(options.until, now)
-    domains = None if options.domains is None else [name for name in options.domains if name in schema.DTYPES]
     with RawStore(options.store or Path()) as store:
-        events = (event for batch in store.scan(domains=domains, since=since, until=until) for event in batch.events())
+        events = (event for batch in store.scan(domains=options.domains, since=since, until=until) for event in batch.events())
         for event in itertools.islice(events, options.count):
             printer.print(event)
         found = store.info()
