@@ -323,10 +323,9 @@ class Collector:
         return CollectorBuilder(config)
 
     def __repr__(self) -> str:
-        if self._state not in ("running", "stopped", "closed"):
-            return f"<Collector {self._state} source={self._source.name}>"
-        ledger = self.stats().ledger
-        return f"<Collector {self._state} source={self._source.name} seen={ledger['seen']} routed={ledger['routed']}>"
+        ledger = self.stats().ledger if self._state in ("running", "stopped", "closed") else None
+        counts = f" seen={ledger['seen']} routed={ledger['routed']}" if ledger else ""
+        return f"<Collector {self.config.name} {self._state} source={self._source.name}{counts}>"
 
 
 class CollectorBuilder:

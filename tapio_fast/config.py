@@ -79,7 +79,7 @@ class Config(Section):
     """
 
     name: str = setting(text(pattern=r"[^\x00-\x1f\x7f]+", allowed="text of 1 to 128 characters", most=128), "tapio",
-                        "label of this collector")
+                        "label of this collector, in its repr")
     enabled: bool = setting(flag(), True, "false: start() collects nothing")
     event_buffer_size: int = setting(integer(1, 1_000_000, " rows"), 10000, "rows per domain and batch at most")
     programs: ProgramsConfig = dataclasses.field(default_factory=ProgramsConfig)
@@ -246,7 +246,7 @@ def load(cli: Mapping[str, Any] | None = None, file: str | os.PathLike[str] | No
 # Keys outside [programs] that do something now. The rest is checked and kept, and listed by not_active() when it asks for more than the
 # default.
 _ACTIVE = frozenset({
-    "enabled", "event_buffer_size",
+    "name", "enabled", "event_buffer_size",
     "debug.enabled", "debug.dump_programs", "debug.dump_maps", "debug.trace_events", "debug.profile_enabled",
     "dual_path.enabled", "dual_path.raw_storage_enabled", "dual_path.raw_storage_path",
     "performance.ring_buffer_size_mb", "performance.memory_limit_mb", "performance.batch_pool_mb", "performance.overflow_policy",

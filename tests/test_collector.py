@@ -315,7 +315,7 @@ def test_stop_and_close_twice_and_numbers_after_close(collector: tapio.Collector
     after = collector.stats()
     assert after.ledger == before.ledger and after.branches == before.branches
     assert collector.health().status == "healthy"
-    assert "closed" in repr(collector)
+    assert repr(collector).startswith("<Collector tapio closed source=memory seen=")
 
 
 def test_source_serves_one_collector(collector: tapio.Collector, source: tapio.MemorySource) -> None:
@@ -355,7 +355,7 @@ def test_parts_of_later_versions_are_refused() -> None:
 def test_builder(source: tapio.MemorySource) -> None:
     config = tapio.Config.default().replace(name="built")
     built = tapio.Collector.builder(config).with_source(source).with_filter(tapio.KernelFilter()).build()
-    assert built.config.name == "built"
+    assert built.config.name == "built" and repr(built) == "<Collector built new source=memory>"
     with built as collector:
         collector.fileno()
         source.fill("cpu.usage", n=4)

@@ -353,7 +353,7 @@ def test_an_unknown_preset_names_the_known_ones() -> None:
 @pytest.mark.parametrize(("change", "expected"), [
     ({}, []),
     ({"performance": {"ring_buffer_size_mb": 8, "overflow_policy": "block", "event_rate_limit": 5}}, []),
-    ({"name": "x", "debug": {"enabled": True, "log_level": "debug", "trace_events": True}}, ["name", "debug.log_level"]),
+    ({"name": "x", "debug": {"enabled": True, "log_level": "debug", "trace_events": True}}, ["debug.log_level"]),
     ({"debug": {"enabled": True, "dump_maps": True}}, []),
     ({"programs": {"memory": {"enabled": False}, "network": {"monitor_dns": False, "protocols": ["TCP"]}}}, []),
     ({"programs": {"network": {"protocols": ["UDP"], "aggregate": False, "events": ["all"]}, "container": {"enabled": True}}}, []),
