@@ -202,10 +202,13 @@ def _check_together(config: Config) -> None:
     both = sorted(set(config.programs.file.monitor_paths) & set(config.programs.file.exclude_paths))
     if both:
         raise key_error("programs.file.monitor_paths", both, "is also in programs.file.exclude_paths", "remove it from one of them")
+    process = config.programs.process
+    alone = bool(process.monitor_syscalls) or process.track_usage       # the way to have these without a process event
     for switch in switches(config):
         section = getattr(config.programs, switch.section)
         named = [name for name in section.events if name in switch.names]
-        if section.enabled and named:       # it would collect nothing, and not say so
+        # it would collect nothing, and not say so
+        if section.enabled and named and not (switch.section == "process" and alone):
             raise key_error(f"programs.{switch.section}.events", section.events,
                             f"asks for {', '.join(named)}, which programs.{switch.section}.{switch.key} = "
                             f"{toml_value(getattr(section, switch.key))} switches off",

@@ -239,10 +239,13 @@ def test_pairs_that_fit_are_taken() -> None:
 @pytest.mark.parametrize("programs", [
     {"memory": {"events": ["mmap", "page_fault"], "monitor_mmap": True, "track_page_faults": True}},
     {"memory": {"events": ["all"]}}, {"process": {"track_exec": False}}, {"network": {"events": ["dns"], "protocols": ["TCP"]}},
-    {"memory": {"enabled": False, "events": ["mmap"]}}, {"memory": {"pressure_ms": 2000}},
+    {"memory": {"enabled": False, "events": ["mmap"]}},
+    {"process": {"events": ["exec"], "track_exec": False, "monitor_syscalls": ["getpid"]}},
+    {"process": {"events": ["exec"], "track_exec": False, "track_usage": True}}, {"memory": {"pressure_ms": 2000}},
 ])
 def test_events_that_their_section_allows_are_taken(programs: dict[str, Any]) -> None:
-    """"all" and the empty list are what is left by the other keys; a section that is off collects nothing anyway."""
+    """"all" and the empty list are what is left by the other keys; a section that is off collects nothing anyway; and
+    system calls or usage may be wanted alone."""
     Config.default().replace(programs=programs)
 
 
