@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from tapio_fast import schema
 from tapio_fast._core import _bench
 from tapio_fast._core._engine import Pool
 from tapio_fast.batch import RecordBatch
-from tapio_fast.bench import _main, _measure, _rows, drain, endtoend, live, main
+from tapio_fast.bench import _main, _measure, _rows, drain, endtoend, hooks, live, main
 from tapio_fast.bench._measure import Effort, Samples, WrongResultError, expect, ratio, take_turns
 from tapio_fast.bench._rows import Row, not_measured
 from tapio_fast.collector import Collector
@@ -254,3 +255,10 @@ def test_module_runs_by_itself_with_help() -> None:
 
 def test_spread_of_equal_samples_is_zero() -> None:
     assert _measure.spread([2.0, 2.0, 2.0]) == 0.0 and _measure.spread([1.0, 2.0, 3.0]) == 0.5
+
+
+def test_what_the_hooks_reject_is_as_many_levels_up_as_they_say(tmp_path: Path) -> None:
+    """Wherever temporary files lie."""
+    path, deep = hooks._files(tmp_path)
+    assert deep.parents[hooks.COMPONENTS - 1] == tmp_path and deep.is_file() and path.is_file()
+    assert [v.name for v in hooks.VARIANTS if v.deep] == ["open/empty deep", "open/path reject"]

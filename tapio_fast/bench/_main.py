@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     p.description = "Measure tapio_fast and its rivals in one run, over the same bytes. Every result is checked before it is timed."
     p.add_argument("names", nargs="*", metavar="NAME", help="cases to run (all)")
     p.add_argument("--json", action="store_true", help="one JSON object per line instead of a table")
-    p.add_argument("--quick", action="store_true", help="fewer and shorter repeats: about 20 seconds in all")
+    p.add_argument("--quick", action="store_true", help="fewer and shorter repeats: about a minute in all")
     p.add_argument("--check", action="store_true", help="exit with 1 where a limit is missed (what is not measured misses nothing)")
     return p
 
