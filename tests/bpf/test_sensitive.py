@@ -155,7 +155,7 @@ def test_changes_by_name(helper: live.Helper, top: Path) -> None:
     assert (rows["flags"] & CLAIMED).all() and set(rows["device"].tolist()) == {device_of(top)}
 
 
-@pytest.mark.skipif(not KNOWS_CHANGES, reason="needs bpf_loop (5.17)")
+@pytest.mark.skipif(not KNOWS_CHANGES, reason="needs the tracepoints of ctime (6.13)")
 def test_far_below_a_sensitive_directory(helper: live.Helper, top: Path) -> None:
     plan: list[list[Any]] = [["chdir", "real/dir"]]
     plan += [[call, "d", *mode] for _ in range(400) for call, mode in (("mkdir", [0o755]), ("chdir", []))]
