@@ -105,7 +105,8 @@ def test_every_process_is_looked_at_in_each_look_and_filters_judge_it() -> None:
         own = rows["ts_ns"][rows["pid"] == pid].astype(np.int64)
         assert len(times) - 1 <= len(own) <= len(times) and (np.abs(own - times[:len(own)]) < interval * 1e9 / 2).all()
     usage = stats.by_kind["cpu.usage"]
-    assert usage["k_filtered"] > 0 and usage["submitted"] == len(rows)
+    # what a look sends while the collector stops may be left on the ring, and is counted there
+    assert usage["k_filtered"] > 0 and usage["routed"] == len(rows) <= usage["submitted"] <= len(rows) + len(pids)
 
 
 def test_totals_never_fall_while_threads_come_and_go() -> None:
@@ -146,6 +147,7 @@ def test_an_idle_collector_stays_idle() -> None:
         collector.fileno()
         looks = live.read_until(collector, lambda batches: sum(bool(len(b["cpu"])) for b in batches) >= 2 and np.ptp(
             np.concatenate([b["cpu"]["ts_ns"] for b in batches if len(b["cpu"])]).astype(np.int64)) > 1_900_000_000)
+        live.drain(collector)       # at rest: a look under way has been seen and not yet sent
         stats = live.adds_up(collector)
     assert sum(len(b["cpu"]) for b in looks) > 10
     assert stats.cpu_percent < 10
