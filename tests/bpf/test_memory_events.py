@@ -162,10 +162,9 @@ def test_limit(small_group: Path, big_file: Path) -> None:
     assert len(short) <= 2 + (facts["after"] - facts["before"]) // 100_000_000 + (rows["duration_ns"] >= 1_000_000).sum()
 
 
-@pytest.mark.skipif(live.SLOW == 1, reason="it would take the whole machine's memory: in the machines of tests/vm only")
-def test_reclaim(tmp_path: Path) -> None:
-    """A child that wants memory has to free some first, pages of a file: as many stalls and pages as the kernel counts, of all processes."""
-    with open(tmp_path / "cached", "wb") as f:
+def reclaimed(path: Path) -> tuple[dict[str, Any], np.ndarray, int]:
+    """What a child did that had to free memory first, pages of a file; its rows; and how many were sent, of others too."""
+    with open(path, "wb") as f:
         for _ in range(128):
             f.write(bytes(MIB))
         os.fsync(f.fileno())
@@ -174,17 +173,27 @@ def test_reclaim(tmp_path: Path) -> None:
         batch = live.everything(collector)
         stats = live.adds_up(collector)
     rows, _ = live.of_kind(batch, "memory.reclaim")
-    assert facts["status"] == 0 and len(rows) == len(batch["memory"]), facts
-    rows = rows[rows["pid"] != helper.pid]      # it waits, but may want a page of its own
+    assert facts["status"] == 0 and stats.by_kind["memory.reclaim"]["submitted"] == len(rows) == len(batch["memory"])
+    return facts, rows[rows["pid"] != helper.pid], int(rows["count"].sum())     # the helper waits, but may want a page of its own
+
+
+@pytest.mark.skipif(live.SLOW == 1, reason="it would take the whole machine's memory: in the machines of tests/vm only")
+def test_reclaim(tmp_path: Path) -> None:
+    """As many stalls, and pages, as the kernel counts of all processes. Its own thread may free what the child wants before the child has to."""
+    for _ in range(3):
+        facts, rows, stalls = reclaimed(tmp_path / "cached")
+        if len(rows):
+            break
     subject(rows, facts, rows["comm"][0], live.cgroup_of())
-    assert 0 < rows["count"].sum() <= facts["vmstat"]["allocstall"]
     pages, stolen = int(rows["size"].sum()) // PAGE, facts["vmstat"]["pgsteal_direct"]
-    # rows count pages of slabs too, which are not in pgsteal; other processes' pages are in pgsteal only
-    assert pages > 0 and abs(pages - stolen) <= max(64, stolen // 10), (pages, stolen)
+    spare = max(64, stolen // 10)       # rows count pages of slabs too
+    assert 0 < rows["count"].sum() <= stalls <= facts["vmstat"]["allocstall"]
+    assert 0 < pages <= stolen + spare
+    if rows["count"].sum() == facts["vmstat"]["allocstall"]:       # nobody else freed any
+        assert pages >= stolen - spare
     assert (rows["order"] == 0).all() and (rows["map_flags"] != 0).all()
     assert 0 < rows["duration_ns"].sum() < facts["after"] - facts["before"]
     zero_but(rows, "size", "duration_ns", "map_flags")
-    assert stats.by_kind["memory.reclaim"]["submitted"] == len(batch["memory"])
 
 
 def test_compaction() -> None:

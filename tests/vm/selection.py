@@ -44,6 +44,7 @@ LONG = {
     **{f"tests/bpf/test_file_io.py::test_a_row_is_sent_when_the_descriptor_goes[{how}]": "the others are beside it" for how in ("dup", "range")},
     "tests/bpf/test_identity.py::test_many_are_all_there": "many processes",
     "tests/bpf/test_identity.py::test_one_alone": "switches",
+    "tests/bpf/test_memory_events.py::test_reclaim": "the machine's memory runs short, and who frees it is the kernel's choice",
     "tests/bpf/test_memory_events.py::test_default_programs_are_rare_hooks_only": "switches",
     "tests/bpf/test_memory_events.py::test_pressure_threshold_that_the_kernel_refuses_is_explained": "no program runs",
     "tests/bpf/test_memory_events_mappings.py::test_the_entry_is_hooked_for_brk_only": "switches",
