@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import os
 import select
 import shutil
 import subprocess
@@ -46,7 +47,8 @@ class Witness:
     def __init__(self, pid: int) -> None:
         script = "mount -t tracefs tracefs /sys/kernel/tracing; exec bpftrace -B line -e \"$1\" \"$2\""
         self._process = subprocess.Popen(["unshare", "--mount", "--propagation", "private", "sh", "-c", script, "sh", SCRIPT, str(pid)],
-                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+                                         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+                                         env={**os.environ, "BPFTRACE_PERF_RB_PAGES": "4096"})   # 64 do not hold the long tier's bursts
         self._rest = b""
         self.lines: list[str] = []
 
@@ -68,7 +70,9 @@ class Witness:
         return self._process.poll() is None
 
     def end(self) -> list[str]:
-        """Interrupt it; all it ever said."""
+        """Interrupt it, once it has caught up (it drops what it has not printed yet); all it ever said."""
+        while self.read(1.0):
+            pass
         self._process.send_signal(2)
         end = time.monotonic() + live.LIMIT
         while self.alive() or self.read(0):
