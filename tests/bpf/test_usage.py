@@ -105,8 +105,8 @@ def test_every_process_is_looked_at_in_each_look_and_filters_judge_it() -> None:
         own = rows["ts_ns"][rows["pid"] == pid].astype(np.int64)
         assert len(times) - 1 <= len(own) <= len(times) and (np.abs(own - times[:len(own)]) < interval * 1e9 / 2).all()
     usage = stats.by_kind["cpu.usage"]
-    # what a look sends while the collector stops may be left on the ring, and is counted there
-    assert usage["k_filtered"] > 0 and usage["routed"] == len(rows) <= usage["submitted"] <= len(rows) + len(pids)
+    # the first look can be over before there is a consumer, and what the last one sends while the collector stops can stay on the ring
+    assert usage["k_filtered"] > 0 and usage["routed"] - len(rows) in (0, len(pids)) and 0 <= usage["submitted"] - usage["routed"] <= len(pids)
 
 
 def test_totals_never_fall_while_threads_come_and_go() -> None:
