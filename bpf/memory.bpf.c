@@ -343,7 +343,7 @@ TF_ON_ENTER(tf_memory_break, TF_SYS_MEMORY)
 }
 
 /* Global: checked once, not in each state that a call leads to. */
-__noinline int tf_send_mapping(struct tf_mapping *m)
+TF_GLOBAL int tf_send_mapping(struct tf_mapping *m)
 {
 	struct task_struct *task = tf_current();
 	struct tf_memory *e;

@@ -59,7 +59,7 @@ struct tf_call_args {
 };
 
 /* Global, as is what follows: checked once, not in each state that a call leads to. */
-__noinline int tf_claim_args(struct tf_act *a, const struct tf_call_args *args, __u32 dir, __u32 path)
+TF_GLOBAL int tf_claim_args(struct tf_act *a, const struct tf_call_args *args, __u32 dir, __u32 path)
 {
 	if (a && args)
 		tf_act_claimed(a, tf_current(), dir == TF_ARG_NONE ? (__u64)TF_AT_FDCWD : args->at[dir & 3], args->at[path & 3]);

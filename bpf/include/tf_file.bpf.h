@@ -149,7 +149,7 @@ static __always_inline void tf_fill_op(struct tf_file *e, const struct tf_op *op
 }
 
 /* Path and new path, best source first. */
-__noinline int tf_read_texts(struct tf_slot *slot, struct tf_op *op)
+TF_GLOBAL int tf_read_texts(struct tf_slot *slot, struct tf_op *op)
 {
 	struct tf_file *e;
 	int result, flags;

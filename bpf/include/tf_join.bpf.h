@@ -163,7 +163,7 @@ static __always_inline struct path *tf_root_path(struct task_struct *task)
 }
 
 /* The directory that the string begins at: the root of the process for an absolute one, else `base`, up by the ".." that are left. */
-__noinline int tf_join_base(struct tf_slot *slot, __u64 from, __u32 how)
+TF_GLOBAL int tf_join_base(struct tf_slot *slot, __u64 from, __u32 how)
 {
 	struct path *root = tf_root_path(tf_current()), *base = (struct path *)from;
 	const bool in_root = how & TF_JOIN_IN_ROOT;
@@ -194,7 +194,7 @@ __noinline int tf_join_base(struct tf_slot *slot, __u64 from, __u32 how)
 }
 
 /* Puts what is kept of the string, [out, end), behind the directory's path. */
-__noinline int tf_join_append(struct tf_slot *slot, __u32 how, int flags)
+TF_GLOBAL int tf_join_append(struct tf_slot *slot, __u32 how, int flags)
 {
 	__u32 offset, len, out, rest, cap = tf_consts.path_max, total, excess;
 	struct tf_join *j;

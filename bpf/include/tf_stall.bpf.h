@@ -125,7 +125,7 @@ static __always_inline void tf_end_stall(const __u32 kind, const int which, __u6
 
 /* What the calling thread, which ends, had added up. It passes the gate like any record: seen counts it as well. Global: checked once for the
  * three kinds. */
-__noinline int tf_flush_stall(struct tf_stall *s, __u32 kind)
+TF_GLOBAL int tf_flush_stall(struct tf_stall *s, __u32 kind)
 {
 	struct task_struct *task = tf_current();
 	struct tf_who who;

@@ -92,7 +92,7 @@ static long tf_touch_step(__u32 step, struct tf_touch_at *at)
 
 /* Whether (vfsmount, dentry), or what it lies in, is sensitive. vfsmount 0: the directories of the file system only. Global: checked
  * once. */
-__noinline int tf_touch_search(struct tf_touch *t, __u64 vfsmount, __u64 dentry)
+TF_GLOBAL int tf_touch_search(struct tf_touch *t, __u64 vfsmount, __u64 dentry)
 {
 	struct tf_touch_at at = { .t = t };
 
