@@ -208,7 +208,7 @@ def test_a_socket_without_room_for_an_owner_is_counted(followed: bool) -> None:
     """Its records are nobody's, and a filter may refuse them: that somebody connected and listened is told all the same."""
     kinds = ["network.connect", "network.listen"]
     config = tapio.Config.default().replace(programs={"network": {"events": ["connect", "listen"]}})
-    with live.Helper("sockets.py") as helper:
+    with live.Helper("sockets_full.py") as helper:
         rule = KernelFilter(kinds=kinds, descendants_of=[helper.pid] if followed else None)
         with live.watching(helper, config=config, netns=helper.facts["netns"], filter=rule) as collector:
             fact = helper.call("no_room")

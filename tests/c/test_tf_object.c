@@ -2,7 +2,6 @@
 /* tf_object: processes as the kernel reports them against what the test did itself. Needs root; 77 = not permitted. */
 #include "object_fixture.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
