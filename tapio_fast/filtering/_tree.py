@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The typed tree that every filter becomes: expressions, FilterRule objects, config keys, Sigma and Falco rules. Relies on `_fields`.
+
+Leaves are tests of one field in a canonical form, so that three evaluators (kernel push-down, C, the tests' reference) have little to
+know. A leaf on a field that a record's domain lacks is false, negated or not; `Not` of it is true.
+
+op            args                                field types
+"range"       ((lo, hi), ...) inclusive           number, severity; also sets: sorted, disjoint, not adjacent
+"float"       ((lo, hi, lo_open, hi_open), ...)   float
+"bits"        (mask, want): x & mask != 0 where want is None, else x & mask == want    number
+"net"         ((address, prefix length), ...)     address: int of 128 bits (IPv4 mapped), prefix of 128
+"kind"        dense kind numbers                  kind (types, subtypes and their names all end here)
+"equal" "startswith" "endswith" "contains" "glob" "regex"   bytes, ...: any of them    text
+"follow"      process ids                         descendant_of
+"exists"      ()                                  any: the domain has the field; a fact is known
+"""
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from tapio_fast.filtering._fields import Field
+
+TEXT_OPS = ("equal", "startswith", "endswith", "contains", "glob", "regex")
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """True or false."""
+
+    value: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Test:
+    """One field against values. negate: `!=`, `not in`, `!~`: the field is there and does not match; icase: ASCII letters are alike."""
+
+    field: Field
+    op: str
+    args: tuple[Any, ...]
+    negate: bool = False
+    icase: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Not:
+    """The opposite."""
+
+    part: Node
+
+
+@dataclass(frozen=True, slots=True)
+class And:
+    """All of at least two parts."""
+
+    parts: tuple[Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Or:
+    """Any of at least two parts."""
+
+    parts: tuple[Node, ...]
+
+
+Node = Const | Test | Not | And | Or
+TRUE, FALSE = Const(True), Const(False)
+
+
+def all_of(parts: list[Node]) -> Node:
+    """Join by `and`; nested ones are flattened, constants folded."""
+    flat: list[Node] = []
+    for part in parts:
+        if part == FALSE:
+            return FALSE
+        if part != TRUE:
+            flat += part.parts if isinstance(part, And) else [part]
+    return TRUE if not flat else flat[0] if len(flat) == 1 else And(tuple(flat))
+
+
+def any_of(parts: list[Node]) -> Node:
+    """Join by `or`; nested ones are flattened, constants folded."""
+    flat: list[Node] = []
+    for part in parts:
+        if part == TRUE:
+            return TRUE
+        if part != FALSE:
+            flat += part.parts if isinstance(part, Or) else [part]
+    return FALSE if not flat else flat[0] if len(flat) == 1 else Or(tuple(flat))
+
+
+def opposite(part: Node) -> Node:
+    """Return `not part`, without a double negation."""
+    if isinstance(part, Const):
+        return Const(not part.value)
+    return part.part if isinstance(part, Not) else Not(part)
+
+
+def leaves(node: Node) -> Iterator[Test]:
+    """Yield every test of a tree, from left to right."""
+    stack = [node]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, Test):
+            yield top
+        elif isinstance(top, Not):
+            stack.append(top.part)
+        elif isinstance(top, And | Or):
+            stack += reversed(top.parts)
+
+
+def merge_ranges(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
+    """Return inclusive ranges in canonical form: sorted, disjoint, not adjacent; empty ones dropped."""
+    merged: list[tuple[int, int]] = []
+    for lo, hi in sorted(r for r in ranges if r[0] <= r[1]):
+        if merged and lo <= merged[-1][1] + 1:
+            merged[-1] = (merged[-1][0], max(hi, merged[-1][1]))
+        else:
+            merged.append((lo, hi))
+    return tuple(merged)
