@@ -64,7 +64,7 @@ class Field:
     type: str
     source: str
     unit: str = ""
-    places: Mapping[str, Place] = field(default_factory=dict, hash=False, compare=False)
+    places: Mapping[str, Place] = field(default_factory=dict, hash=False, compare=False, repr=False)
     names: Mapping[str, int] = field(default_factory=dict, hash=False, compare=False, repr=False)
 
 
