@@ -4,8 +4,7 @@
  * Syntax: what RE2 and its kin share: literals, \d \w \s \b \A \z \xHH \x{..} and the like, [...] with ranges, negation and [:alpha:], ( )
  * (?: ) (?P<n> ), (?i) (?s) (?m) (?U) for the rest of a group and (?i: ), | * + ? {m,n}, lazy forms, ^ $. The subject is bytes: . is any
  * byte but \n ((?s): any byte), a character outside ASCII in the pattern is the bytes that UTF-8 has for it (so it stands outside [...]
- * only), \xHH and \x{HH} are one byte, case is ASCII. Which subjects match is what RE2 says of the same pattern in Latin-1; docs/filter.md
- * tells users.
+ * only), \xHH and \x{HH} are one byte, case is ASCII. Which subjects match is what RE2 says of the same pattern in Latin-1.
  *
  * A compiled expression is read-only: any number of threads may search with it. It belongs to the caller until tf_regex_close. */
 #ifndef TF_REGEX_H
@@ -23,7 +22,7 @@ enum {
 
 /* What is refused with -E2BIG rather than compiled. */
 #define TF_RE_MAX_PATTERN 1024		/* bytes of a pattern */
-#define TF_RE_MAX_REPEAT 1000		/* m and n of {m,n}, and their product when nested */
+#define TF_RE_MAX_REPEAT 1000		/* m and n of {m,n} */
 #define TF_RE_MAX_NESTING 100		/* groups in groups */
 #define TF_RE_MAX_PLACES 4096		/* places of the automaton before it is a table */
 #define TF_RE_MAX_STATES 4096		/* rows of a table */
@@ -31,7 +30,7 @@ enum {
 
 /* Compiles len bytes of pattern; flags are TF_RE_*. 0; -EINVAL a syntax error; -ENOTSUP a construct that no table can hold (back references,
  * look around); -E2BIG beyond a bound above; -ENOMEM. After an error msg (may be NULL) says what and what to do, and *error_at (may be NULL)
- * is the offset in the pattern that it is about. Takes milliseconds at most, whatever the pattern. */
+ * is the offset in the pattern that it is about. Takes tens of milliseconds at most, whatever the pattern; tens of microseconds as a rule. */
 int tf_regex_compile(const char *pattern, size_t len, unsigned flags, struct tf_regex **out, size_t *error_at, char *msg, size_t msg_size);
 
 /* Whether it matches anywhere in the n bytes at s. */

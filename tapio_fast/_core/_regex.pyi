@@ -1,0 +1,13 @@
+# SPDX-License-Identifier: Apache-2.0
+from typing import Final
+
+ICASE: Final[int]
+ARGV: Final[int]
+FIND: Final[int]
+
+class Regex:
+    def __init__(self, pattern: bytes, flags: int = 0) -> None: ...
+    def search(self, subject: bytes) -> bool: ...
+    def find(self, subject: bytes, start: int = 0) -> tuple[int, int] | None: ...
+    @property
+    def nbytes(self) -> int: ...
