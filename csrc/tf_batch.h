@@ -18,6 +18,7 @@ struct tf_pool_stats {
 	uint64_t detached_bytes;    /* held by Python */
 	uint64_t idle_bytes;        /* free, kept for reuse */
 	uint64_t peak_bytes;        /* most of all three together */
+	uint64_t limit_bytes;       /* pool_bytes: bound of in_use_bytes */
 	uint64_t refused;           /* allocations refused by a limit */
 };
 
@@ -61,6 +62,10 @@ void tf_batch_unref(struct tf_batch *b);        /* NULL is fine */
 void tf_batch_detach(struct tf_batch *b);       /* Python holds it now; idempotent */
 /* Copies the rows whose bit is set in mask[d] (n bits, NULL = all), text compacted. */
 int tf_batch_select(const struct tf_batch *src, const uint64_t *const mask[TF_TYPE_MAX], struct tf_batch **out);
+/* Leaves out, in place and in order, the rows of a domain whose bit is 0, in a batch that only the caller has (refs = 1); returns how many
+ * stay. bits: one a row, from the lowest of bits[0] on; those past the last row do not count. Texts stay where they are: what only a row
+ * left out pointed to becomes a hole in the text area. */
+uint32_t tf_batch_keep(struct tf_batch *b, uint8_t domain, const uint64_t *bits);
 /* A batch out of several, in order; header fields are the last one's, loss is summed. */
 int tf_batch_concat(struct tf_batch *const *src, size_t n, struct tf_batch **out);
 /* Appends one row (row_size bytes, its tf_text offsets relative to `text`) and rebases the offsets. -ENOSPC when the carved room is used

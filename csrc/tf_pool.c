@@ -52,7 +52,7 @@ int tf_pool_open(size_t pool_bytes, size_t total_bytes, struct tf_pool **out)
 	if (!p)
 		return -ENOMEM;
 	pthread_mutex_init(&p->lock, NULL);
-	p->pool_bytes = pool_bytes;
+	p->pool_bytes = p->s.limit_bytes = pool_bytes;
 	p->total_bytes = total_bytes;
 	p->refs = 1;
 	*out = p;

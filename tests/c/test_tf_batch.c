@@ -172,6 +172,35 @@ static void test_select_and_concat(void)
 	tf_batch_unref(a);
 }
 
+/* Random bits, with whole runs among them, against what a row by row walk keeps; bits past the last row are set and must not count. */
+static void test_keep(uint32_t n)
+{
+	for (unsigned way = 0; way < 6; way++) {
+		struct tf_batch *b = sample(7, n);
+		uint64_t bits[64], run = 0;
+		uint32_t want = 0;
+
+		CHECK(n < 64 * 64);
+		memset(bits, way == 1 ? 0 : 0xff, sizeof(bits));
+		for (uint32_t i = 0; way >= 2 && i < n; i++) {
+			if (way < 4 || !rng_below(100)) /* each row for itself, or runs of a hundred */
+				run = way == 3 ? !rng_below(50) : rng_below(2);
+			bits[i / 64] = (bits[i / 64] & ~(1ull << i % 64)) | run << i % 64;
+		}
+		for (uint32_t i = 0; i < n; i++)
+			want += bits[i / 64] >> (i % 64) & 1;
+		CHECK_EQ(tf_batch_keep(b, TF_PROCESS, bits), want);
+		CHECK(b->dom[TF_PROCESS].n == want && b->dom[TF_CPU].n == n && b->total == n + want);
+		for (uint32_t i = 0, k = 0; i < n; i++) {
+			if (!(bits[i / 64] >> (i % 64) & 1))
+				continue;
+			CHECK(((const struct tf_process *)(const void *)b->dom[TF_PROCESS].rows)[k].h.pid == i);
+			check_text(b, k++, 7, i);
+		}
+		tf_batch_unref(b);
+	}
+}
+
 static const struct tf_header *row_at(const struct tf_batch *b, uint8_t d, uint32_t i)
 {
 	return (const struct tf_header *)(const void *)(b->dom[d].rows + (size_t)i * b->dom[d].row_size);
@@ -231,8 +260,11 @@ int main(void)
 	test_size_classes();
 	test_carving();
 	test_select_and_concat();
-	for (uint32_t n = 0; n < 3000; n = n * 2 + 1)
+	for (uint32_t n = 0; n < 3000; n = n * 2 + 1) {
 		test_order(n);
+		test_keep(n);
+		test_keep(n + 1);
+	}
 	puts("ok");
 	return 0;
 }
