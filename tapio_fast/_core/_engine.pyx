@@ -7,12 +7,13 @@ pool keeps just its own arena alive, which goes back to the pool when the last a
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 from tapio_fast._core.c_columns cimport (tf_batch_sorted, tf_column, tf_columns_split, tf_mask_until, tf_text_bytes,
                                          tf_text_gather)
 from tapio_fast._core.c_engine cimport (TF_L_COUNT, TF_TYPE_MAX, c_pool_stats, tf_batch, tf_batch_concat, tf_batch_detach,
-                                        tf_batch_order, tf_batch_ref, tf_batch_select, tf_batch_unref, tf_pool, tf_pool_close,
-                                        tf_pool_open, tf_pool_stats, tf_rows, tf_source)
+                                        tf_batch_new, tf_batch_order, tf_batch_ref, tf_batch_select, tf_batch_unref, tf_pool, tf_pool_close,
+                                        tf_need, tf_pool_open, tf_pool_stats, tf_row_size, tf_rows, tf_source)
 
 from tapio_fast.errors import error_for
 
@@ -238,6 +239,35 @@ def concat(list batches):
         free(src)
     if rc < 0:
         raise error_for(-rc, "concatenate batches")
+    return wrap_batch(out)
+
+
+def build(dict rows, uint64_t epoch=0):
+    """Make a batch of {domain number: (rows as bytes, text area as bytes)}; rows are taken as they are, what their texts say is not checked."""
+    cdef tf_need need
+    cdef tf_batch *out
+    cdef tf_rows *r
+    cdef const unsigned char[::1] view
+    cdef int rc, d
+    memset(&need, 0, sizeof(need))
+    for d, (data, text) in rows.items():
+        if d < 0 or d >= TF_TYPE_MAX or not tf_row_size(d) or len(data) % tf_row_size(d):
+            raise ValueError(f"{len(data)} bytes are no rows of domain {d}")
+        need.rows[d], need.text[d] = len(data) // tf_row_size(d), len(text)
+    rc = tf_batch_new(NULL, &need, &out)
+    if rc < 0:
+        raise error_for(-rc, "make a batch")
+    for d, (data, text) in rows.items():
+        r = &out.dom[d]
+        r.n, r.text_len = r.cap, r.text_cap
+        out.total += r.n
+        if data:
+            view = data
+            memcpy(r.rows, &view[0], len(data))
+        if text:
+            view = text
+            memcpy(r.text, &view[0], len(text))
+    out.epoch = epoch
     return wrap_batch(out)
 
 

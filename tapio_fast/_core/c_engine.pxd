@@ -27,6 +27,11 @@ cdef extern from "tf_batch.h" nogil:
     int tf_pool_open(size_t pool_bytes, size_t total_bytes, tf_pool **out)
     void c_pool_stats "tf_pool_stats"(tf_pool *p, tf_pool_stats *out)
     void tf_pool_close(tf_pool *p)
+    struct tf_need:
+        uint32_t rows[16]
+        uint32_t text[16]
+    uint32_t tf_row_size(uint8_t domain)
+    int tf_batch_new(tf_pool *p, const tf_need *need, tf_batch **out)
     void tf_batch_ref(tf_batch *b)
     void tf_batch_unref(tf_batch *b)
     void tf_batch_detach(tf_batch *b)
