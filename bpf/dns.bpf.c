@@ -165,18 +165,7 @@ static __always_inline bool tf_remember(const struct tf_message *m, const struct
  * queries must not push out those of whom we look at. (Throttle and sampler are asked when the answer is there.) */
 static __always_inline bool tf_may_pass(const struct tf_who *who)
 {
-	const __u32 slot = tf_read_once(tf_settings.gen) & (TF_RULE_SLOTS - 1);
-	const struct tf_rule_slot *rules = tf_rules_of(slot);
-	const __u32 flags = tf_read_once(rules->flags);
-	const __u64 kinds = 1ull << (TF_K_NETWORK_DNS % 64) | 1ull << (TF_K_NETWORK_DNS_QUERY % 64);
-
-	_Static_assert(TF_K_NETWORK_DNS / 64 == TF_K_NETWORK_DNS_QUERY / 64, "one word");
-	if (!(tf_read_once(rules->kind_mask[TF_K_NETWORK_DNS / 64]) & kinds))
-		return false;
-	if ((flags & (TF_R_PIDS | TF_R_NOT_PIDS)) && !tf_pid_allowed(slot, flags, who->pid))
-		return false;
-	return !(flags & (TF_R_CGROUPS | TF_R_NOT_CGROUPS | TF_R_DESCENDANTS)) ||
-	       tf_rules_allow(slot, who->pid, who->start_ns, who->cgroup_id, who->followed);
+	return tf_may_match(who, TF_K_NETWORK_DNS, TF_K_NETWORK_DNS_QUERY);
 }
 
 /* Whether one of a packet's ports is that of DNS: every packet of the machine gets here, so that two short reads must do. */

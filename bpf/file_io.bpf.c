@@ -147,17 +147,15 @@ TF_TASK_STORE(tf_closings, struct tf_closing);
 /* Whether the rules in force let this process's records pass: else its paths need not be read. Nothing is counted. */
 static __always_inline bool tf_may_pass(struct task_struct *task)
 {
-	__u32 slot = tf_read_once(tf_settings.gen) & (TF_RULE_SLOTS - 1);
-	const struct tf_rule_slot *rules = tf_rules_of(slot);
 	struct tf_who who;
 	__u16 flags;
 
-	if (!(rules->kind_mask[TF_K_FILE_CLOSE / 64] & 1ull << TF_K_FILE_CLOSE % 64))
+	if (!tf_read_once(tf_rules_of(tf_settings.gen)->clauses[TF_K_FILE_CLOSE]))
 		return false;
 	tf_read_who(&who, task, &flags);
 	if (tf_consts.self_tgid && who.pid == tf_consts.self_tgid)
 		return false;
-	return !rules->flags || tf_rules_allow(slot, who.pid, who.start_ns, who.cgroup_id, 0);
+	return tf_may_match(&who, TF_K_FILE_CLOSE, TF_K_FILE_CLOSE);
 }
 
 /* A close that there was no memory to note. */

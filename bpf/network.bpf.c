@@ -149,12 +149,12 @@ _Static_assert(TF_K_NETWORK_ACCEPT == TF_K_NETWORK_CONNECT + 1 && TF_K_NETWORK_C
 static __always_inline void tf_emit_change(struct tf_change *c, __u32 kind)
 {
 	struct tf_network *e;
-	struct tf_who who;
+	struct tf_ends ends = {};
 	struct tf_gate g;
 
 	__builtin_assume(kind >= TF_K_NETWORK_CONNECT && kind <= TF_K_NETWORK_CLOSE); /* folds what the kinds have in common */
-	tf_read_owner(&who, c->owner);
-	if (!tf_admit(&g, &who, kind))
+	tf_read_ends(&ends, c->sk);
+	if (!tf_admit_owned(&g, c->owner, &ends, kind))
 		return;
 	e = tf_reserve(&g, kind, struct tf_network);
 	if (!e)
@@ -169,9 +169,12 @@ static __always_inline void tf_emit_change(struct tf_change *c, __u32 kind)
 /* listen, state: a row that says no more than the change. */
 static __always_inline void tf_emit_other(struct tf_change *c, const __u32 kind)
 {
+	struct tf_network *e;
+	struct tf_ends ends = {};
 	struct tf_gate g;
-	struct tf_network *e = tf_begin_owned(&g, c->owner, kind);
 
+	tf_read_ends(&ends, c->sk);
+	e = tf_begin_owned(&g, c->owner, &ends, kind);
 	if (!e)
 		return;
 	tf_fill_sock(e, c->sk, kind == TF_K_NETWORK_LISTEN ? TF_DIR_INGRESS : c->owner ? c->owner->direction : TF_DIR_UNKNOWN);
@@ -225,8 +228,11 @@ int BPF_PROG(tf_network_state, struct sock *sk, int oldstate, int newstate)
 static __always_inline struct tf_network *tf_begin_sock(struct tf_gate *g, struct sock *sk, const __u32 kind)
 {
 	struct tf_owner *owner = bpf_sk_storage_get(&tf_owners, sk, 0, 0);
-	struct tf_network *e = tf_begin_owned(g, owner, kind);
+	struct tf_network *e;
+	struct tf_ends ends = {};
 
+	tf_read_ends(&ends, sk);
+	e = tf_begin_owned(g, owner, &ends, kind);
 	if (!e)
 		return NULL;
 	tf_fill_sock(e, sk, owner ? owner->direction : TF_DIR_UNKNOWN);
@@ -339,14 +345,14 @@ int BPF_PROG(tf_network_rtt, struct sock *sk)
 {
 	struct tf_owner *owner;
 	struct tf_network *e;
-	struct tf_who who;
+	struct tf_ends ends = {};
 	struct tf_gate g;
 
 	if (!sk || !tf_wanted_sock(sk))
 		return 0;
 	owner = bpf_sk_storage_get(&tf_owners, sk, 0, BPF_SK_STORAGE_GET_F_CREATE);
-	tf_read_owner(&who, owner);
-	if (!tf_admit(&g, &who, TF_K_NETWORK_RTT))
+	tf_read_ends(&ends, sk);
+	if (!tf_admit_owned(&g, owner, &ends, TF_K_NETWORK_RTT))
 		return 0;
 	if (!owner) {
 		tf_count(&g, TF_L_K_MAP_FULL);

@@ -11,6 +11,10 @@ TF_KEEP_BTF(tf_process)
 
 #define TF_SYNTH_PID 0x1000000u /* above PID_MAX_LIMIT: never a real process, so never our own */
 #define TF_SYNTH_MOST 65536
+#define TF_SYNTH_SOURCE_IP(n) (0x0a000000 | ((n) & 0xffffff))
+#define TF_SYNTH_DEST_IP(n) (0xc0000200 | ((n) & 0xff))
+#define TF_SYNTH_SOURCE_PORT(n) (1024 + ((n) & 0x7fff))
+#define TF_SYNTH_DEST_PORT(n) ((n) & 1 ? 443 : 80)
 
 struct tf_run {
 	__u64 first;
@@ -28,6 +32,7 @@ static __always_inline void tf_make_who(struct tf_who *who, __u64 n)
 	who->followed = 0;
 	who->comm[0] = 0x68746e7973ull; /* "synth" */
 	who->comm[1] = 0;
+	who->uid = n & 0xffff;
 }
 
 static __always_inline void tf_make_subject(struct tf_header *h, const struct tf_who *who, __u64 n)
@@ -62,15 +67,15 @@ static __always_inline void tf_make_network(struct tf_network *e, __u64 n)
 	e->bytes_sent = n * 2;
 	e->bytes_received = n * 3;
 	for (int i = 0; i < 4; i++) {
-		((__u32 *)e->source_ip)[i] = i < 2 ? 0 : i == 2 ? bpf_htonl(0xffff) : bpf_htonl(0x0a000000 | (n & 0xffffff));
-		((__u32 *)e->dest_ip)[i] = i < 2 ? 0 : i == 2 ? bpf_htonl(0xffff) : bpf_htonl(0xc0000200 | (n & 0xff));
+		((__u32 *)e->source_ip)[i] = i < 2 ? 0 : i == 2 ? bpf_htonl(0xffff) : bpf_htonl(TF_SYNTH_SOURCE_IP(n));
+		((__u32 *)e->dest_ip)[i] = i < 2 ? 0 : i == 2 ? bpf_htonl(0xffff) : bpf_htonl(TF_SYNTH_DEST_IP(n));
 	}
 	e->netns = 0xf0000000;
 	e->srtt_us = n & 0xffff;
 	e->errno_ = n & 7 ? 0 : 111;
 	e->retransmits = n & 3;
-	e->source_port = 1024 + (n & 0x7fff);
-	e->dest_port = n & 1 ? 443 : 80;
+	e->source_port = TF_SYNTH_SOURCE_PORT(n);
+	e->dest_port = TF_SYNTH_DEST_PORT(n);
 	e->family = AF_INET;
 	e->protocol = IPPROTO_TCP;
 	e->direction = TF_DIR_EGRESS;
@@ -102,6 +107,17 @@ static __always_inline bool tf_send_cpu(struct tf_run *run, __u64 n, const __u32
 	return true;
 }
 
+/* The gate, as connections have it: with both ends. */
+static __always_inline bool tf_admit_network(struct tf_gate *g, const struct tf_who *who, __u64 n)
+{
+	const __u32 source[4] = {0, 0, bpf_htonl(0xffff), bpf_htonl(TF_SYNTH_SOURCE_IP(n))};
+	const __u32 dest[4] = {0, 0, bpf_htonl(0xffff), bpf_htonl(TF_SYNTH_DEST_IP(n))};
+
+	return tf_admit_pid(g, who->pid, TF_K_NETWORK_CONNECT, false) && tf_admit_number(g, TF_D_SOURCE_PORT, TF_SYNTH_SOURCE_PORT(n)) &&
+	       tf_admit_number(g, TF_D_DEST_PORT, TF_SYNTH_DEST_PORT(n)) && tf_admit_bytes(g, TF_D_SOURCE_IP, source) &&
+	       tf_admit_bytes(g, TF_D_DEST_IP, dest) && tf_admit_rest(g, who, TF_K_NETWORK_CONNECT, TF_BULK);
+}
+
 static __always_inline bool tf_send_network(struct tf_run *run, __u64 n)
 {
 	struct tf_network *e;
@@ -110,7 +126,7 @@ static __always_inline bool tf_send_network(struct tf_run *run, __u64 n)
 
 	tf_make_who(&who, n);
 	run->tried++;
-	if (!tf_admit(&g, &who, TF_K_NETWORK_CONNECT))
+	if (!tf_admit_network(&g, &who, n))
 		return true;
 	e = tf_reserve(&g, TF_K_NETWORK_CONNECT, struct tf_network);
 	if (!e)

@@ -152,7 +152,10 @@ TF_ON_EXIT(tf_syscall_call, TF_SYS_CALL)
 	struct tf_gate g;
 	__u16 flags;
 
-	if (!tf_admit_task(&g, &who, task, &flags, TF_K_SYSCALL_CALL))
+	if (!tf_admit_pid(&g, TF_GO(task, tgid), TF_K_SYSCALL_CALL, false) || !tf_admit_number(&g, TF_D_NR, nr))
+		return;
+	tf_read_who(&who, task, &flags);
+	if (!tf_admit_rest(&g, &who, TF_K_SYSCALL_CALL, TF_BULK))
 		return;
 	if (tf_path_arg(regs, nr)) {
 		tf_emit_with_path(&g, &who, regs, ret, nr, flags);

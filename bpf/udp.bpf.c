@@ -26,7 +26,13 @@ TF_GLOBAL int tf_emit_flow(struct tf_flow *f, struct tf_owner *owner)
 	tf_add(&f->sent, -sent);
 	tf_add(&f->received, -received);
 	tf_read_owner(&who, owner);
-	if (!tf_admit(&g, &who, TF_K_NETWORK_FLOW))
+	if (!tf_admit_pid(&g, who.pid, TF_K_NETWORK_FLOW, false))
+		return 0;
+	/* not the source's address: the row may say it otherwise (tf_put_ends) */
+	if (tf_judges_ends() && (!tf_admit_number(&g, TF_D_SOURCE_PORT, f->source_port) || !tf_admit_number(&g, TF_D_DEST_PORT, f->to.port) ||
+				 !tf_admit_bytes(&g, TF_D_DEST_IP, f->to.ip)))
+		return 0;
+	if (!tf_admit_rest(&g, &who, TF_K_NETWORK_FLOW, TF_BULK))
 		return 0;
 	e = tf_reserve(&g, TF_K_NETWORK_FLOW, struct tf_network);
 	if (!e)

@@ -121,7 +121,7 @@ static int show_source(struct tf_object *o, char *msg, size_t msg_size)
 	*s = (struct tf_source){
 		.name = "kernel", .self = o, .rings = o->rings, .nrings = o->nrings, .ncpu = o->ncpu, .ring_fds = o->ring_fds,
 		.ledger = o->mapped[TF_M_LEDGER], .cpus = o->mapped[TF_M_CPUS], .lanes = o->mapped[TF_M_LANES],
-		.settings = o->mapped[TF_M_SETTINGS], .run_id = tf_boot_ns(), .step = tf_snapshot_step,
+		.settings = o->mapped[TF_M_SETTINGS], .gate = true, .run_id = tf_boot_ns(), .step = tf_snapshot_step,
 		.tick = tf_pressure_tick, .close = close_source,
 	};
 	if (!tf_boot_id(s->boot_id))

@@ -70,12 +70,17 @@ size_t tf_object_programs(struct tf_object *o, struct tf_program_info *out, size
 size_t tf_object_maps(struct tf_object *o, struct tf_map_info *out, size_t cap);
 void tf_object_program_stats(struct tf_object *o);  /* refreshes run_* and recursion_misses */
 
-/* Rules: fills the next slot, then switches generation. Keys: n pairs. Returns the new generation (> 0) or -errno. */
+/* One entry of a slot's set or trie: which clauses its value, or all with its prefix, match. */
+struct tf_set_entry { struct tf_set_key key; uint32_t clauses; };
+struct tf_trie_entry { struct tf_trie_key key; uint32_t clauses; };
+/* Rules: fills the next slot, then switches generation. Returns the new generation (> 0), -E2BIG (more entries than map_entries), -ESRCH (a
+ * root is not a living process) or -errno; then the rules in force stay. */
 struct tf_rules_spec {
-	uint64_t kind_mask[TF_KIND_MAX / 64];
-	uint32_t flags;                 /* tf_rule_flag */
-	const struct tf_set_key *keys;
-	size_t n_keys;
+	struct tf_rule_slot rules;      /* gen and follow_set are set here, kind_mask follows from clauses */
+	const struct tf_set_entry *set;
+	size_t n_set;
+	const struct tf_trie_entry *trie;
+	size_t n_trie;
 	const uint32_t *follow;         /* roots for TF_R_DESCENDANTS, pids as this process sees them */
 	size_t n_follow;
 };

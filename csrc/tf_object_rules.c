@@ -195,22 +195,34 @@ static int fill_follow(struct tf_object *o, const struct tf_rules_spec *s, struc
 	return rc;
 }
 
-static int fill_set(struct tf_object *o, const struct tf_rules_spec *s, uint32_t slot)
+/* A slot's set or trie, of entries that are {key, clauses} and `stride` bytes each. After an update of the outer map the kernel waits until
+ * no program can be running that saw the old one: an empty one that follows an empty one is left. */
+static int fill_entries(struct tf_object *o, uint32_t slot, bool trie, const void *entries, size_t n)
 {
-	const uint32_t limit = o->opts.map_entries ? o->opts.map_entries : 10000;
-	const uint32_t size = s->n_keys ? (uint32_t)s->n_keys : 1, one = 1;
+	const uint32_t key_size = trie ? sizeof(struct tf_trie_key) : sizeof(struct tf_set_key);
+	const size_t stride = trie ? sizeof(struct tf_trie_entry) : sizeof(struct tf_set_entry);
+	const int outer = o->map_fd[trie ? TF_M_RULE_TRIES : TF_M_RULE_SETS];
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
+	bool *filled = &o->filled[slot][trie];
 	int fd, rc = 0;
 
-	if (s->n_keys > limit)
+	if (n > (o->opts.map_entries ? o->opts.map_entries : 10000))
 		return -E2BIG;
-	fd = bpf_map_create(BPF_MAP_TYPE_HASH, "tf_set", sizeof(struct tf_set_key), sizeof(one), size, &opts);
+	if (!n && !*filled)
+		return 0;
+	fd = bpf_map_create(trie ? BPF_MAP_TYPE_LPM_TRIE : BPF_MAP_TYPE_HASH, trie ? "tf_trie" : "tf_set", key_size, sizeof(uint32_t),
+			    n ? (uint32_t)n : 1, &opts);
 	if (fd < 0)
 		return fd;
-	for (size_t i = 0; !rc && i < s->n_keys; i++)
-		rc = bpf_map_update_elem(fd, &s->keys[i], &one, BPF_ANY);
+	for (size_t i = 0; !rc && i < n; i++) {
+		const char *entry = (const char *)entries + i * stride;
+
+		rc = bpf_map_update_elem(fd, entry, entry + key_size, BPF_ANY);
+	}
 	if (!rc)
-		rc = bpf_map_update_elem(o->map_fd[TF_M_RULE_SETS], &slot, &fd, BPF_ANY);
+		rc = bpf_map_update_elem(outer, &slot, &fd, BPF_ANY);
+	if (!rc)
+		*filled = n;
 	close(fd);
 	return rc;
 }
@@ -221,31 +233,39 @@ int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s)
 	struct tf_settings *settings = o->mapped[TF_M_SETTINGS];
 	const uint32_t gen = o->gen + 1 ? o->gen + 1 : 1, slot = gen & (TF_RULE_SLOTS - 1);
 	struct tf_rule_slot *rules = (struct tf_rule_slot *)o->mapped[TF_M_RULES] + slot;
+	const bool follows = s->rules.flags & TF_R_DESCENDANTS;
 	struct roots roots = {0};
 	int rc;
 
 	tf_log_begin(o);
-	rc = fill_set(o, s, slot);
-	if (!rc && (s->flags & TF_R_DESCENDANTS))
+	rc = fill_entries(o, slot, false, s->set, s->n_set);
+	if (!rc)
+		rc = fill_entries(o, slot, true, s->trie, s->n_trie);
+	if (!rc && follows)
 		rc = fill_follow(o, s, &roots);
 	tf_log_end();
 	if (rc) {
 		free(roots.at); /* the filter in force goes on as it was */
 		return rc;
 	}
-	if (s->flags & TF_R_DESCENDANTS) {
+	if (follows) {
 		free(o->roots);
 		o->roots = roots.at;
 		o->n_roots = roots.n;
 		o->follow_set = roots.set;
 	}
-	*rules = (struct tf_rule_slot){.flags = s->flags | (o->not_comms ? TF_R_NOT_COMMS : 0), .gen = gen, .follow_set = roots.set};
-	memcpy(rules->kind_mask, s->kind_mask, sizeof(rules->kind_mask));
+	*rules = s->rules;
+	rules->flags |= o->not_comms ? TF_R_NOT_COMMS : 0;
+	rules->gen = gen;
+	rules->follow_set = roots.set;
+	memset(rules->kind_mask, 0, sizeof(rules->kind_mask));
+	for (uint32_t kind = 0; kind < TF_KIND_MAX; kind++)
+		rules->kind_mask[kind / 64] |= (uint64_t)!!rules->clauses[kind] << (kind % 64);
 	o->kept.rules = *rules;
 	o->gen = gen;
 	if (o->attached) {
 		tf_log_begin(o);
-		tf_attach_wanted(o, s->kind_mask, why, sizeof(why)); /* what could not be says so in its program's info */
+		tf_attach_wanted(o, (const void *)o->kept.rules.kind_mask, why, sizeof(why)); /* what could not be says so in its program's info */
 		tf_log_end();
 	}
 	tf_store_release(&settings->gen, gen); /* partner: the one read of gen in tf_admit; the slot is whole before it is named */

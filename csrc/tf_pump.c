@@ -54,7 +54,8 @@ static int open_rings(struct tf_pump *p)
 		tf_store_relaxed(&p->src->lanes[i].read_pos, p->src->rings[i].read);
 		tf_store_relaxed(&p->src->lanes[i].watermark, p->src->rings[i].size / 2);
 	}
-	return tf_losses_open(p);
+	p->cuts = calloc((size_t)p->src->ncpu * TF_KIND_MAX, sizeof(*p->cuts));
+	return p->cuts ? tf_losses_open(p) : -ENOMEM;
 }
 
 static int watch(struct tf_pump *p, int fd, uint32_t events)
@@ -97,6 +98,8 @@ static void free_pump(struct tf_pump *p)
 		p->notes = note->next;
 		free(note);
 	}
+	tf_filters_close(p);
+	free(p->cuts);
 	tf_losses_close(&p->loss);
 	tf_drain_close(p->drain);
 	if (p->stop_fd >= 0)
@@ -280,11 +283,13 @@ static void fill_cell(const struct tf_pump *p, size_t cell, uint64_t *c)
 	for (unsigned i = 0; p->src->ledger && i < TF_L_KERNEL_COUNT; i++)
 		c[i] = tf_load_relaxed(&p->src->ledger[cell].c[i]);
 	if (p->drain) {
-		const uint64_t *n = tf_drain_counts(p->drain)[cell];
+		const uint64_t *n = tf_drain_counts(p->drain)[cell], *cut = p->cuts[cell];
 
 		c[TF_L_CONSUMED] = n[0] + n[1];
 		c[TF_L_U_BAD] = n[1];
-		c[TF_L_ROUTED] = n[0];
+		c[TF_L_U_FILTERED] = cut[TF_CUT_FILTERED];
+		c[TF_L_U_SAMPLED] = cut[TF_CUT_SAMPLED];
+		c[TF_L_ROUTED] = n[0] - cut[TF_CUT_FILTERED] - cut[TF_CUT_SAMPLED];
 	}
 }
 

@@ -6,6 +6,7 @@
 #define TF_PUMP_H
 
 #include "tf_drain.h"
+#include "tf_filter.h"
 #include "tf_queue.h"
 #include "tf_source.h"
 
@@ -54,6 +55,12 @@ int tf_pump_attach_user(struct tf_pump *p, size_t max_bytes, enum tf_overflow po
 void tf_pump_detach_user(struct tf_pump *p);    /* what was queued is counted overflow */
 /* Puts a RULES row with this text into the next epoch (rules themselves are already in the source's maps). */
 int tf_pump_note_rules(struct tf_pump *p, uint32_t gen, const char *text, size_t len);
+/* Has the rows that carry a rule generation judged by a filter before they are routed, NULL: not at all. To be called before the generation
+ * is in force, so that each record is judged by the filter of its own; a source without a gate has one generation, the last one set. The
+ * last TF_STAGE_FILTERS generations are kept. Any thread. 0, -ENOMEM, -EINVAL (a recording: it is not filtered again). */
+int tf_pump_set_filter(struct tf_pump *p, uint32_t gen, struct tf_filter *f);
+/* Of the filter set last: rows judged and kept, and what its first n rules matched. How many rules it has. */
+size_t tf_pump_filter_counts(struct tf_pump *p, uint64_t *judged, uint64_t *kept, uint64_t *hits, size_t n);
 /* Last pass over the rings, ends the queues, joins the threads, syncs the raw branch. Idempotent. drain_ms bounds it. */
 int tf_pump_stop(struct tf_pump *p, uint32_t drain_ms);
 void tf_pump_stats(struct tf_pump *p, struct tf_pump_stats *out);

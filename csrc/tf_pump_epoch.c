@@ -14,7 +14,7 @@ static size_t cells(const struct tf_pump *p)
 int tf_losses_open(struct tf_pump *p)
 {
 	struct tf_losses *l = &p->loss;
-	size_t seqs = (size_t)p->src->ncpu * TF_LANES, entries = cells(p) * (TF_L_KERNEL_COUNT + 1);
+	size_t seqs = (size_t)p->src->ncpu * TF_LANES, entries = cells(p) * (TF_L_KERNEL_COUNT + 1 + TF_CUTS);
 
 	l->prev = calloc(cells(p), sizeof(*l->prev));
 	l->now = calloc(cells(p), sizeof(*l->now));
@@ -85,25 +85,35 @@ void tf_losses_collect(struct tf_pump *p)
 			collect_cell(l, (size_t)cpu * TF_KIND_COUNT + k, &p->src->ledger[(size_t)cpu * TF_KIND_MAX + k]);
 }
 
-/* The user side of the same: what the drain consumed and found bad since the epoch before. */
+/* The user side of a cell: consumed = bad + filtered + sampled + routed. */
+static void collect_user_cell(struct tf_losses *l, size_t cell, const uint64_t *drained, const uint64_t *cuts)
+{
+	const uint64_t now[4] = {drained[0], drained[1], cuts[TF_CUT_FILTERED], cuts[TF_CUT_SAMPLED]};
+	static const uint32_t causes[4] = {TF_L_CONSUMED, TF_L_U_BAD, TF_L_U_FILTERED, TF_L_U_SAMPLED};
+	uint64_t *prev = l->prev_user[cell], grown[4];
+
+	if (!memcmp(now, prev, sizeof(now)))
+		return;
+	for (unsigned i = 0; i < 4; i++) {
+		grown[i] = now[i] - prev[i];
+		l->delta[causes[i]] += grown[i];
+		if (i && grown[i])
+			add_entry(l, cell, causes[i], grown[i]);
+	}
+	l->delta[TF_L_CONSUMED] += grown[1]; /* the drain's first count is without bad ones */
+	l->delta[TF_L_ROUTED] += grown[0] - grown[2] - grown[3];
+	memcpy(prev, now, sizeof(now));
+}
+
+/* What the drain consumed and found bad, and stages left out, since the epoch before. */
 static void collect_user(struct tf_pump *p)
 {
 	const uint64_t(*counts)[2] = tf_drain_counts(p->drain);
-	struct tf_losses *l = &p->loss;
 
 	for (size_t cell = 0; cell < cells(p); cell++) {
-		const uint64_t *now = counts[cell / TF_KIND_COUNT * TF_KIND_MAX + cell % TF_KIND_COUNT];
-		uint64_t good = now[0] - l->prev_user[cell][0], bad = now[1] - l->prev_user[cell][1];
+		size_t wide = cell / TF_KIND_COUNT * TF_KIND_MAX + cell % TF_KIND_COUNT;
 
-		if (!(good | bad))
-			continue;
-		l->delta[TF_L_CONSUMED] += good + bad;
-		l->delta[TF_L_U_BAD] += bad;
-		l->delta[TF_L_ROUTED] += good;
-		if (bad)
-			add_entry(l, cell, TF_L_U_BAD, bad);
-		l->prev_user[cell][0] = now[0];
-		l->prev_user[cell][1] = now[1];
+		collect_user_cell(&p->loss, cell, counts[wide], p->cuts[wide]);
 	}
 }
 
@@ -126,13 +136,23 @@ static uint32_t build_tail(struct tf_pump *p)
 	return n;
 }
 
+/* Cells that the stages may still leave something out of, in this pass. */
+static uint64_t cut_cells(const struct tf_pump *p, const struct tf_need *need)
+{
+	uint64_t rows = 0;
+
+	for (uint8_t d = 0; d < TF_TYPE_MAX; d++)
+		rows += need->rows[d];
+	return p->n_stages * (rows < cells(p) ? rows : cells(p));
+}
+
 void tf_epoch_need(struct tf_pump *p, const struct tf_drain_result *r, struct tf_need *need)
 {
-	uint64_t bad_cells = r->bad < cells(p) ? r->bad : cells(p);
+	uint64_t user_cells = (r->bad < cells(p) ? r->bad : cells(p)) + cut_cells(p, need);
 
 	need->rows[TF_META] += 1 + p->n_notes;
 	need->text[TF_META] += p->notes_len + p->src->ncpu * TF_LANES * (uint32_t)sizeof(struct tf_epoch_seq) +
-			       (uint32_t)((p->loss.n + bad_cells) * sizeof(struct tf_epoch_loss));
+			       (uint32_t)((p->loss.n + user_cells) * sizeof(struct tf_epoch_loss));
 }
 
 static struct tf_meta meta_row(struct tf_pump *p, uint8_t subtype, uint32_t gen, uint32_t data_len)

@@ -1,16 +1,37 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tf_pump_impl: what the files of the pump share: tf_pump.c (owner's calls), tf_pump_loop.c (its thread), tf_pump_epoch.c (EPOCH
- * rows and losses), tf_pump_raw.c (the raw branch and its thread). Not for other files. */
+ * rows and losses), tf_pump_filter.c (what the gate could not judge), tf_pump_raw.c (the raw branch and its thread). Not for other files. */
 #ifndef TF_PUMP_IMPL_H
 #define TF_PUMP_IMPL_H
 
 #include <pthread.h>
 
+#include "tf_facts.h"
 #include "tf_pump.h"
 #include "tf_queue_impl.h"
 #include "tf_segment.h"
 
 #define TF_PUMP_RETIRED 64      /* user queues that were detached but may still be looked at by a consumer */
+
+#define TF_STAGE_FILTERS 64     /* rule generations whose filters are kept: the kernel has four, rows of older ones wait in full rings */
+
+/* What stages of the pump leave out of a batch before it is routed. */
+enum tf_cut { TF_CUT_FILTERED, TF_CUT_SAMPLED, TF_CUTS };
+
+/* The filter of a generation, as far as the gate could not judge. */
+struct tf_stage_filter {
+	uint32_t gen;
+	struct tf_filter *filter;               /* NULL: nothing is left to judge */
+	struct tf_filter_scratch *scratch;
+	uint64_t judged, kept, *hits;           /* rows; hits: of each rule */
+};
+struct tf_stage_filters {
+	struct tf_stage_filter at[TF_STAGE_FILTERS];    /* at gen % TF_STAGE_FILTERS */
+	uint32_t newest;                        /* generation set last */
+	bool used;                              /* there has been a filter */
+	struct tf_facts *facts;                 /* NULL until a filter asks for them */
+	uint64_t *bits;                         /* scratch: two bitmaps of rows_per_domain */
+};
 
 /* A change of rules that waits for the next epoch. */
 struct tf_rules_note {
@@ -24,7 +45,7 @@ struct tf_rules_note {
 struct tf_losses {
 	uint64_t (*prev)[TF_L_KERNEL_COUNT];    /* kernel's cells at the last epoch */
 	uint64_t (*now)[TF_L_KERNEL_COUNT];
-	uint64_t (*prev_user)[2];               /* tf_drain_counts at the last epoch */
+	uint64_t (*prev_user)[4];               /* tf_drain_counts at the last epoch, then tf_pump.cuts */
 	struct tf_epoch_loss *entries;          /* room for every cause of every cell */
 	uint32_t n;                             /* entries of the pass under way, kernel's causes */
 	uint64_t delta[TF_L_COUNT];
@@ -73,11 +94,15 @@ struct tf_pump {
 	struct tf_queue_stats past;             /* sum of detached user queues */
 	struct tf_rules_note *notes, **notes_end;
 	uint32_t n_notes, notes_len;
+	struct tf_stage_filters filters;
 	struct tf_pump_stats s;
 
 	/* the pump's thread alone */
 	bool stepping;
 	struct tf_losses loss;
+	uint64_t (*cuts)[TF_CUTS];              /* u_filtered, u_sampled per (cpu, kind), [ncpu * TF_KIND_MAX]: stages add, nobody resets;
+						 * NULL for a source that makes batches */
+	uint32_t n_stages;                      /* how many may leave something out: an EPOCH row then has room for their losses */
 	uint64_t epoch, watermark_ns, last_epoch_ns, wall_read_ns, wakeups;
 	int64_t wall_offset_ns;
 	struct tf_raw raw;
@@ -100,6 +125,10 @@ void tf_losses_collect(struct tf_pump *p);
 void tf_epoch_need(struct tf_pump *p, const struct tf_drain_result *r, struct tf_need *need);
 /* Ends a batch: RULES rows, EPOCH row, header fields. */
 void tf_epoch_close(struct tf_pump *p, struct tf_batch *b);
+
+/* tf_pump_filter.c */
+void tf_filter_batch(struct tf_pump *p, struct tf_batch *b);   /* leaves out what the filter refuses, of a batch not yet shared; under lock */
+void tf_filters_close(struct tf_pump *p);
 
 /* tf_pump_raw.c */
 int tf_raw_start(struct tf_pump *p);

@@ -129,6 +129,7 @@ static int make_epoch(struct tf_pump *p, struct tf_drain_result *r, uint64_t beg
 	read_to = tf_drain_copy(p->drain, b, p->watermark_ns);
 	publish(p);
 	move_watermark(p, read_to, began_ns);
+	tf_filter_batch(p, b);
 	tf_epoch_close(p, b);
 	p->s.bad += r->bad;
 	p->s.discarded += r->discarded;

@@ -18,6 +18,7 @@ struct tf_source {
 	struct tf_cpu_state *cpus;      /* [ncpu]; NULL = none */
 	struct tf_lane_state *lanes;    /* [nrings * TF_LANES]; NULL = none */
 	struct tf_settings *settings;   /* NULL = none */
+	bool gate;                      /* it has rules of its own: rows carry the generation that judged them */
 	uint64_t run_id;                /* ns */
 	uint8_t boot_id[16];
 	/* Called by the pump's thread before each pass until it returns 0, and again from step_at_ns on: work at start that must be paced by

@@ -29,7 +29,7 @@ if _TYPE_CHECKING:
         UnsupportedPlatformError,
     )
     from tapio_fast.events import ContainerContext, EnrichedEvent, K8sContext, NetworkContext, ProcessContext, RawEvent
-    from tapio_fast.filtering import KernelFilter
+    from tapio_fast.filtering import EventFilter, FilterRule, KernelFilter
     from tapio_fast.formatting import RawEventFormatter
     from tapio_fast.platform import PlatformReport, is_supported, probe
     from tapio_fast.sources import KernelSource, MemorySource, SyntheticSource
@@ -49,7 +49,7 @@ if _TYPE_CHECKING:
 
 __all__ = [
     "ClosedError", "Collector", "Config", "ConfigError", "ContainerContext", "ContainerEventType", "CorruptStoreError", "DebugInfo",
-    "EnrichedEvent", "EventType", "FileEventType", "FilterError", "HealthStatus", "K8sContext", "KernelFilter", "KernelSource",
+    "EnrichedEvent", "EventFilter", "EventType", "FileEventType", "FilterError", "FilterRule", "HealthStatus", "K8sContext", "KernelFilter", "KernelSource",
     "LayoutError", "MemoryEventType", "MemorySource", "NetworkContext", "NetworkEventType", "OutputError", "PermissionDeniedError",
     "PlatformReport", "ProcessContext", "ProcessEventType", "ProgramLoadError", "RawEvent", "RawEventFormatter", "RawStore",
     "RecordBatch", "SecurityAction", "SecurityEventType", "Severity", "Statistics", "StoreError", "StoreLockedError", "SyntheticSource",
@@ -65,7 +65,7 @@ _HOMES = {
     "errors": "ClosedError ConfigError CorruptStoreError FilterError LayoutError OutputError PermissionDeniedError ProgramLoadError "
               "StoreError StoreLockedError TapioError UnsupportedPlatformError",
     "events": "ContainerContext EnrichedEvent K8sContext NetworkContext ProcessContext RawEvent",
-    "filtering": "KernelFilter",
+    "filtering": "EventFilter FilterRule KernelFilter",
     "formatting": "RawEventFormatter",
     "platform": "PlatformReport is_supported probe",
     "sources": "KernelSource MemorySource SyntheticSource",

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import uuid
 
     from tapio_fast.events import RawEvent
-    from tapio_fast.filtering import KernelFilter
+    from tapio_fast.filtering import EventFilter
 
 
 class Strings(Sequence[bytes]):
@@ -72,6 +72,10 @@ class RecordBatch:
     def domains(self) -> list[str]:
         """Names of the domains that have rows."""
         return list(self._counts)
+
+    def count(self, domain: int) -> int:
+        """Return how many rows a domain has, by its number."""
+        return self._counts.get(schema.DOMAIN_NAMES.get(domain, ""), 0)
 
     def __contains__(self, domain: object) -> bool:
         return domain in self._counts
@@ -175,11 +179,15 @@ class RecordBatch:
         """Return a batch with memory of its own."""
         return RecordBatch(_engine.concat([self._core]))
 
-    def filter(self, filter: KernelFilter) -> RecordBatch:
-        """Return the rows that a filter keeps, as a copy; this batch is unchanged. meta rows always stay."""
-        masks = {schema.DOMAINS[d]: np.packbits(filter.mask(self[d]), bitorder="little").tobytes()
-                 for d in self._counts if d != schema.META}
-        return RecordBatch(self._core.select(masks))
+    def filter(self, filter: EventFilter | str) -> RecordBatch:
+        """Return the rows that a filter keeps, as a copy; this batch is unchanged. meta rows always stay.
+
+        A filter that joins facts (parent_exe, container_id ...) learns them from the batches it is given, in their order: use one
+        EventFilter for all of them. Raises FilterError.
+        """
+        from tapio_fast.filtering import as_filter
+
+        return RecordBatch(self._core.select(as_filter(filter)._masks(self)))
 
     @staticmethod
     def concat(batches: Sequence[RecordBatch]) -> RecordBatch:

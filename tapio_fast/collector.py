@@ -21,12 +21,13 @@ from tapio_fast._reports import debug_info, health_status, statistics
 from tapio_fast.batch import RecordBatch
 from tapio_fast.config import Config
 from tapio_fast.errors import ClosedError, ConfigError, UnsupportedPlatformError
-from tapio_fast.filtering import KernelFilter, as_filter
+from tapio_fast.filtering import EventFilter, as_filter, from_config
 from tapio_fast.sources import KernelSource
 from tapio_fast.stats import DebugInfo, HealthStatus, Statistics
 
 if TYPE_CHECKING:
     from tapio_fast.events import RawEvent
+    from tapio_fast.filtering._push import Plan
 
 log = logging.getLogger("tapio_fast")
 _MIB = 1 << 20
@@ -39,7 +40,7 @@ class Collector:
     """Collect kernel records and hand them over in batches.
 
     config : Config, or None for Config.default()
-    filter : KernelFilter, what is collected at all; None = what the configuration enables
+    filter : expression (str) or EventFilter, what is collected at all; None = what the configuration enables (docs/filter.md)
     source : where records come from; None = the kernel (KernelSource)
 
     Raises UnsupportedPlatformError, PermissionDeniedError, ProgramLoadError, LayoutError, StoreError when started.
@@ -47,14 +48,16 @@ class Collector:
 
     __module__ = "tapio_fast"
 
-    def __init__(self, config: Config | None = None, *, filter: KernelFilter | str | None = None, sampler: Any = None,
+    def __init__(self, config: Config | None = None, *, filter: EventFilter | str | None = None, sampler: Any = None,
                  enricher: Any = None, correlator: Any = None, output: Any = None, source: Any = None) -> None:
         later = {"sampler": sampler, "enricher": enricher, "correlator": correlator, "output": output}
         for name, value in later.items():
             if value is not None:
                 raise ConfigError(f"Collector({name}=...) is not available in this version; leave it out")
         self.config = Config.default() if config is None else config
-        self._filter = as_filter(filter)
+        self._asked = as_filter(filter)         # what the user gave; in force is what the configuration asks for as well
+        self._asked.check_usable()
+        self._filter = from_config(self.config).joined(self._asked)
         if source is None:
             _require_linux()
             source = KernelSource()
@@ -99,9 +102,12 @@ class Collector:
         try:
             core = self._source._open(self.config, self._log, self._filter)
             self._pump = Pump(core, self._pool, self._log, rows_per_domain=self.config.event_buffer_size)
+            plan = self._source._plan_of(self._filter)
+            self._pump.set_filter(self._source._gen, self._residual(plan, self._filter))
+            self._asked._users.add(self)
             if writer is not None:
                 self._pump.set_raw(writer, "drop_newest" if self._source.name != "store" else "block")
-            self._pump.note_rules(1, self._filter.text().encode())
+            self._pump.note_rules(self._source._gen, self._filter.text().encode())
             if self._source._finite:      # what is there already must not go by before the first read
                 self._attach()
             self._pump.start()
@@ -259,16 +265,34 @@ class Collector:
 
     # -- control and reports ---------------------------------------------------------------------------------------------
 
-    def set_filter(self, filter: KernelFilter | str | None) -> int:
+    def set_filter(self, filter: EventFilter | str | None) -> int:
         """Change what is collected, atomically between records; return the new rule generation."""
-        wanted = as_filter(filter)
+        asked = as_filter(filter)
+        asked.check_usable()
+        wanted = from_config(self.config).joined(asked)
         with self._lock:
             if self._state != "running":
                 raise ClosedError(f"this collector is {self._state}; a filter can be changed while it runs")
-            gen = int(self._source._set_filter(wanted))
-            self._filter = wanted
+            plan = self._source._plan_of(wanted)
+            # first who judges the rest: a record of the new generation may come at once
+            self._pump.set_filter(self._source._gen + 1, self._residual(plan, wanted))
+            gen = self._source._push(plan)
+            self._asked._users.discard(self)
+            self._asked, self._filter = asked, wanted
+            asked._users.add(self)
             self._pump.note_rules(gen, wanted.text().encode())
             return gen
+
+    @staticmethod
+    def _residual(plan: Plan, filter: EventFilter) -> Any:
+        """Return the program for what the gate leaves to judge; None: nothing. Rules have their hits counted, so they are judged anyway."""
+        return None if plan.exact and not filter.rules else filter._compiled()
+
+    def _filter_counts(self) -> tuple[int, int, list[int]]:
+        """Return what the pump's filter judged and kept, and each rule's matches."""
+        with self._lock:
+            counts: tuple[int, int, list[int]] = (0, 0, []) if self._pump is None else self._pump.filter_counts()
+            return counts
 
     def _snapshot(self) -> tuple[Any, ...]:
         return self._pump.stats(), self._pump.ledger(), self._pool.stats(), self._source.programs(True)
@@ -339,7 +363,7 @@ class CollectorBuilder:
         self._parts[name] = value
         return self
 
-    def with_filter(self, filter: KernelFilter | str) -> CollectorBuilder:
+    def with_filter(self, filter: EventFilter | str) -> CollectorBuilder:
         """Set the filter."""
         return self._with("filter", filter)
 

@@ -31,7 +31,7 @@ DEFAULT_EVENTS: dict[str, tuple[str, ...]] = {
 }
 PATH_MONITOR, PATH_EXCLUDE, PATH_SENSITIVE, PATH_BESIDE = 1, 2, 4, 16     # enum tf_path_set
 OPTION_SINGLE_IO, OPTION_PATH_SETS, OPTION_MONITOR, OPTION_DURATIONS, OPTION_SINGLE_UDP = 1, 2, 4, 8, 16   # enum tf_option
-
+OPTION_PUSHED = 1 << 7
 OPTION_WITHOUT = {"TCP": 1 << 16, "UDP": 1 << 17, "ICMP": 1 << 18}
 
 

@@ -14,9 +14,11 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tapio_fast import schema, syscalls
-from tapio_fast.enabled import PATH_MONITOR, enabled_kinds, kernel_options, kernel_paths, sampling_rates
+from tapio_fast.enabled import OPTION_PUSHED, PATH_MONITOR, enabled_kinds, kernel_options, kernel_paths, sampling_rates
 from tapio_fast.errors import ClosedError, ConfigError, FilterError
-from tapio_fast.filtering import KernelFilter
+from tapio_fast.filtering import EventFilter
+from tapio_fast.filtering._push import Plan, plan
+from tapio_fast.filtering._tree import TRUE
 
 if TYPE_CHECKING:
     from tapio_fast._core._engine import Source as CoreSource
@@ -33,9 +35,10 @@ class Source:
     """What a collector needs of a source; private to the package but for `name`. Here: what one without a kernel answers."""
 
     name = ""
+    _gen = 0            # rule generation in force
     _finite = False     # what it has is there before the first read, and must not go by until then
 
-    def _open(self, config: Config, log: Log, filter: KernelFilter) -> CoreSource:
+    def _open(self, config: Config, log: Log, filter: EventFilter) -> CoreSource:
         """Return the engine's source, ready to be read."""
         raise NotImplementedError
 
@@ -48,9 +51,14 @@ class Source:
     def _forget(self) -> None:
         """Called in a forked child, after the pump has let go: touch nothing that is the parent's."""
 
-    def _set_filter(self, filter: KernelFilter) -> int:
-        """Push a filter down; return the new rule generation."""
-        raise ConfigError(f"the {self.name} source has no gate to filter at; use batch.filter()")
+    def _plan_of(self, filter: EventFilter) -> Plan:
+        """Return what of a filter the gate can judge; a source without a gate leaves all of it to the pump."""
+        return Plan(exact=filter.tree == TRUE)
+
+    def _push(self, plan: Plan) -> int:
+        """Put a plan in force; return the new rule generation: one more than before, in a source with a gate and without."""
+        self._gen += 1
+        return self._gen
 
     def programs(self, stats: bool = False) -> list[dict[str, Any]]:
         """Return a dict per program."""
@@ -82,22 +90,26 @@ class KernelSource(Source):
         self._options: dict[str, Any] = {"netns": netns, "trace_self": trace_self, "snapshot": snapshot, "hooks": hooks}
         self._object: KernelObject | None = None
         self._kinds: set[str] = set()
+        self._limit, self._pushed = 0, False
         self._lock = threading.Lock()
 
     def _enabled(self, config: Config) -> set[str]:
         return enabled_kinds(config)
 
-    def _open(self, config: Config, log: Log, filter: KernelFilter) -> CoreSource:
+    def _open(self, config: Config, log: Log, filter: EventFilter) -> CoreSource:
         from tapio_fast._core._kernel import KernelObject
 
         if self._object is not None:
             raise ClosedError("this source was used by another collector; make a new one")
         self._kinds = self._enabled(config)
         kinds = [schema.KIND_BY_NAME[name].number for name in self._kinds]
+        self._limit = config.performance.map_entries_limit
+        first = plan(filter.tree, self._kinds, self._limit)
+        self._pushed = not first.exact
         self._object = KernelObject(
             log, bulk_bytes=config.performance.ring_buffer_size_mb << 20, kinds=kinds, synth=self._synth,
-            follow=filter.descendants_of is not None, args_max=config.programs.process.args_max_bytes or _NO_ARGS,
-            options=kernel_options(config),
+            follow=first.roots is not None, args_max=config.programs.process.args_max_bytes or _NO_ARGS,
+            options=kernel_options(config) | (OPTION_PUSHED if self._pushed else 0),
             content_max=config.programs.file.content_max_bytes if config.programs.file.capture_content else 0,
             threshold_bytes=config.programs.memory.threshold_mb << 20, pressure_ms=config.programs.memory.pressure_ms,
             pressure_window_ms=config.programs.memory.pressure_window_ms,
@@ -105,7 +117,7 @@ class KernelSource(Source):
             map_entries=config.performance.map_entries_limit, profile=config.debug.enabled and config.debug.profile_enabled,
             **self._of_process(config), **self._options)
         self._set_paths(config)
-        self._set_filter(filter)
+        self._push(self._plan_of(filter))
         for kind, rate in sampling_rates(config, self._kinds).items():
             self.set_rate(kind, rate)
         self._object.attach()
@@ -142,10 +154,13 @@ class KernelSource(Source):
                               key="programs.process.exclude_comms") from None
         return {"syscalls": numbers, "globs": globs, "usage_ns": round(process.usage_interval * 1e9)}
 
-    def _set_filter(self, filter: KernelFilter) -> int:
-        """Push a filter down; return the new rule generation."""
+    def _plan_of(self, filter: EventFilter) -> Plan:
+        return plan(filter.tree, self._kinds, self._limit, self._pushed)
+
+    def _push(self, plan: Plan) -> int:
         with self._lock:
-            return self._need().set_rules(filter.numbers(self._kinds), filter.tables(), filter.descendants_of)
+            self._gen = self._need().set_rules(plan)
+            return self._gen
 
     def _need(self) -> KernelObject:
         if self._object is None:
@@ -288,9 +303,8 @@ class MemorySource(Source):
         self._sizes = (cpus, bulk_bytes, critical_bytes)
         self._rings: MemoryRings | None = None
 
-    def _open(self, config: Config, log: Log, filter: KernelFilter) -> CoreSource:
-        if filter != KernelFilter():
-            raise FilterError("in-memory rings have no gate to filter at; leave the filter out and use batch.filter()")
+    def _open(self, config: Config, log: Log, filter: EventFilter) -> CoreSource:
+        self._push(self._plan_of(filter))
         return self._need().source()
 
     def _need(self) -> MemoryRings:

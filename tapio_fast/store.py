@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tapio_fast import schema
 from tapio_fast._core import _store
@@ -26,6 +26,7 @@ from tapio_fast.sources import Source
 
 if TYPE_CHECKING:
     from tapio_fast._core._engine import Source as CoreSource
+    from tapio_fast.filtering import EventFilter
 
 Time = int | str | dt.datetime
 _MAX_NS = (1 << 63) - 1
@@ -206,8 +207,8 @@ class StoreSource(Source):
         if self._fd >= 0:
             os.close(self._fd)
 
-    def _open(self, config: object = None, log: object = None, filter: Any = None) -> CoreSource:
-        if filter is not None and filter != type(filter)():
+    def _open(self, config: object = None, log: object = None, filter: EventFilter | None = None) -> CoreSource:
+        if filter is not None and filter.text() != "all":
             raise FilterError("a replay has no gate to filter at; leave the filter out and use batch.filter() or scan(filter=)")
         if self._fd < 0:
             raise ClosedError("this replay was used by another collector; call replay() again")
@@ -289,12 +290,12 @@ class RawStore:
             self._writer.flush(True)
 
     def scan(self, *, domains: Sequence[str] | None = None, since: Time | None = None, until: Time | None = None,
-             filter: Any = None) -> Iterator[RecordBatch]:
+             filter: EventFilter | str | None = None) -> Iterator[RecordBatch]:
         """Read the store, oldest first, an epoch at a time; epochs of which nothing is asked for are left out.
 
         domains : names; None = all
         since, until : rows with since <= time < until; Unix ns, datetime, ISO 8601 text or "-2h"
-        filter : what RecordBatch.filter() takes
+        filter : expression or EventFilter (docs/filter.md)
         Damage is passed over; info() and verify() tell of it.
         """
         names = [domains] if isinstance(domains, str) else domains
@@ -302,10 +303,15 @@ class RawStore:
         span = _range(since, until)
         if not self._settle() or span is None or (names is not None and not mask):
             return iter(())
+        if filter is not None:
+            from tapio_fast.filtering import as_filter
+
+            filter = as_filter(filter)
+            filter.check_usable()
         reader = self._reader(domains=mask, since_ns=span[0], until_ns=span[1])
         return self._scan(reader, filter, narrowed=bool(mask or span != (0, 0)))
 
-    def _scan(self, reader: _store.Reader, filter: Any, narrowed: bool) -> Iterator[RecordBatch]:
+    def _scan(self, reader: _store.Reader, filter: EventFilter | None, narrowed: bool) -> Iterator[RecordBatch]:
         try:
             for core in reader:
                 self._need()

@@ -158,8 +158,10 @@ def test_filter_copies_survivors_with_their_texts(batch: tapio.RecordBatch) -> N
     assert [d for d in none.domains if d != "meta"] == []
     rest = batch.filter(tapio.KernelFilter(not_pids=[1, 4]))
     assert len(rest) + 2 == len(batch)
-    with pytest.raises(tapio.FilterError, match="descendants_of"):
-        batch.filter(tapio.KernelFilter(descendants_of=[1]))
+    for same in ("kind == process.exec and pid in (1, 4)", tapio.EventFilter("pid in (1, 4)")):
+        assert np.array_equal(batch.filter(same)["process"], kept["process"])
+    with pytest.raises(tapio.FilterError, match="importance: this needs enrichment"):
+        batch.filter("importance > 0.5 or pid == 1")
 
 
 def test_filter_equals_numpy_at_every_length() -> None:

@@ -330,20 +330,25 @@ def test_negative_limits(bad: dict[str, Any], collector: tapio.Collector) -> Non
 
 
 def test_filters_that_cannot_be() -> None:
-    with pytest.raises(tapio.FilterError, match="KernelFilter"):
-        tapio.Collector(filter="pid == 1")
-    with pytest.raises(tapio.FilterError, match="no gate"), \
-            tapio.Collector(filter=tapio.KernelFilter(pids=[1]), source=tapio.MemorySource()):
-        pass
+    with pytest.raises(tapio.FilterError, match="did you mean 'comm'") as caught:
+        tapio.Collector(filter="pid == 1 and comn == x")
+    assert caught.value.position == len("pid == 1 and ")
+    with pytest.raises(tapio.FilterError, match="pod: this needs enrichment"):
+        tapio.Collector(filter='pod == "web-1"')
+    with pytest.raises(tapio.FilterError, match="expression .str. or an EventFilter, not int"):
+        tapio.Collector(filter=4711)  # type: ignore[arg-type]
     with pytest.raises(tapio.FilterError, match="no kind"):
         tapio.KernelFilter(kinds=["process.nonsense"])
     with pytest.raises(tapio.FilterError, match="not an id"):
         tapio.KernelFilter(pids=[-1])
 
 
-def test_filter_of_a_source_without_a_gate(collector: tapio.Collector) -> None:
-    with pytest.raises(tapio.ConfigError, match="no gate"):
-        collector.set_filter(tapio.KernelFilter(pids=[1]))
+def test_a_filter_that_cannot_be_leaves_the_one_in_force(collector: tapio.Collector) -> None:
+    gen = collector.set_filter("pid == 1")
+    for bad in ("importance > 0.5", "pid =="):
+        with pytest.raises(tapio.FilterError):
+            collector.set_filter(bad)
+    assert collector.set_filter(None) == gen + 1
 
 
 def test_parts_of_later_versions_are_refused() -> None:

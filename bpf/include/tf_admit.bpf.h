@@ -13,6 +13,7 @@ struct tf_who {
 	__u64 followed;          /* two follow sets (low, high word) that a socket's owner was in: it may be gone by now; 0 = none */
 	__u64 comm[TF_COMM_LEN / 8]; /* thread name: for exclude_comms, judged for kinds of [programs.process] only */
 	__u32 pid;
+	__u32 uid;               /* read where the gate may ask for it (TF_O_PUSHED) only */
 };
 
 /* What the gate decided and what emit needs; lives on the program's stack. */
@@ -21,7 +22,8 @@ struct tf_gate {
 	struct tf_ledger_cell *cell;
 	__u64 seq;               /* until one is taken: how often the kind was seen here before */
 	__u64 now_ns;            /* 0 = not asked yet */
-	__u32 alone;             /* bool: the cell needs no atomic adds */
+	__u16 alone;             /* bool: the cell needs no atomic adds */
+	__u16 clauses;           /* bits: clauses of the filter that the record may still match */
 	__u32 cpu;
 	__u32 gen;
 	__u32 weight;            /* bits of a float */
@@ -100,13 +102,6 @@ static __always_inline __u64 tf_ring_unread(void *ring, __u32 cpu, __u32 lane, s
 	return bpf_ringbuf_query(ring, BPF_RB_PROD_POS) - *(volatile __u64 *)&(*state)->read_pos;
 }
 
-static __always_inline bool tf_in_set(void *set, __u64 value, __u32 table)
-{
-	struct tf_set_key key = { .value = value, .table = table };
-
-	return set && bpf_map_lookup_elem(set, &key);
-}
-
 static __always_inline bool tf_is_followed(__u32 pid, __u64 start_ns, __u32 set)
 {
 	struct tf_followed *f = bpf_map_lookup_elem(&tf_follow, &pid);
@@ -134,31 +129,74 @@ static __always_inline const struct tf_rule_slot *tf_rules_of(__u32 gen)
 	return &tf_rules[gen & (TF_RULE_SLOTS - 1)];
 }
 
-/* Judges a process id by the tables of this rule slot. Global and of plain numbers, as what follows: the verifier checks such a function
- * once, not at every place and in every state it is called from (loading takes a third of the time). What nearly every record needs is
- * not in one: a call costs 10 ns. */
-__noinline bool tf_pid_allowed(__u32 slot, __u32 flags, __u32 pid)
-{
-	void *set = bpf_map_lookup_elem(&tf_rule_sets, &slot);
-
-	if ((flags & TF_R_PIDS) && !tf_in_set(set, pid, TF_T_PID))
-		return false;
-	return !(flags & TF_R_NOT_PIDS) || !tf_in_set(set, pid, TF_T_NOT_PID);
-}
-
-/* Judges the rest of a subject by the filter pushed down into this rule slot. */
-__noinline bool tf_rules_allow(__u32 slot, __u32 pid, __u64 start_ns, __u64 cgroup_id, __u64 followed)
+/* The clauses that a number matches in a dimension of this rule slot. Global and of plain numbers, as what follows: the verifier checks
+ * such a function once, not at every place and in every state it is called from (loading takes a third of the time). What nearly every
+ * record needs is not in one: a call costs 10 ns. */
+__noinline __u32 tf_clauses_of(__u32 slot, __u32 dim, __u64 value)
 {
 	const struct tf_rule_slot *rules = tf_rules_of(slot);
-	void *set = bpf_map_lookup_elem(&tf_rule_sets, &slot);
-	__u32 flags = tf_read_once(rules->flags);
+	__u32 *found = NULL;
+	void *entries;
 
-	if ((flags & TF_R_CGROUPS) && !tf_in_set(set, cgroup_id, TF_T_CGROUP))
-		return false;
-	if ((flags & TF_R_NOT_CGROUPS) && tf_in_set(set, cgroup_id, TF_T_NOT_CGROUP))
-		return false;
-	return !(flags & TF_R_DESCENDANTS) || tf_is_followed(pid, start_ns, rules->follow_set) ||
-	       (__u32)(rules->follow_set & 1 ? followed >> 32 : followed) == rules->follow_set;
+	if ((tf_consts.options & TF_O_PUSHED) && tf_read_once(rules->tries) >> (dim & (TF_DIMS - 1)) & 1) {
+		struct tf_trie_key key = { .bits = TF_TRIE_NUMBER, .dim = dim };
+
+		*(__u64 *)key.data = __builtin_bswap64(value);
+		entries = bpf_map_lookup_elem(&tf_rule_tries, &slot);
+		if (entries)
+			found = bpf_map_lookup_elem(entries, &key);
+	} else {
+		struct tf_set_key key = { .value = value, .dim = dim };
+
+		entries = bpf_map_lookup_elem(&tf_rule_sets, &slot);
+		if (entries)
+			found = bpf_map_lookup_elem(entries, &key);
+	}
+	return found ? *found : tf_read_once(rules->others[dim & (TF_DIMS - 1)]);
+}
+
+/* The same of 16 bytes, as they lie in memory. */
+__noinline __u32 tf_clauses_of_bytes(__u32 slot, __u32 dim, __u64 first, __u64 second)
+{
+	struct tf_trie_key key = { .bits = TF_TRIE_BYTES, .dim = dim };
+	void *trie = bpf_map_lookup_elem(&tf_rule_tries, &slot);
+	__u32 *found;
+
+	((__u64 *)key.data)[0] = first;
+	((__u64 *)key.data)[1] = second;
+	found = trie ? bpf_map_lookup_elem(trie, &key) : NULL;
+	return found ? *found : tf_read_once(tf_rules_of(slot)->others[dim & (TF_DIMS - 1)]);
+}
+
+/* The clauses that a subject's control group and descent match. */
+__noinline __u32 tf_clauses_of_who(__u32 slot, __u32 pid, __u64 start_ns, __u64 cgroup_id, __u64 followed)
+{
+	const struct tf_rule_slot *rules = tf_rules_of(slot);
+	__u32 flags = tf_read_once(rules->flags), clauses = ~0u;
+
+	if (flags & 1 << TF_D_CGROUP)
+		clauses = tf_clauses_of(slot, TF_D_CGROUP, cgroup_id);
+	if (!(flags & TF_R_DESCENDANTS))
+		return clauses;
+	if (tf_is_followed(pid, start_ns, rules->follow_set) ||
+	    (__u32)(rules->follow_set & 1 ? followed >> 32 : followed) == rules->follow_set)
+		return clauses & ~tf_read_once(rules->not_follow);
+	return clauses & ~tf_read_once(rules->follow);
+}
+
+/* Whether the rules in force could let a record of these kinds (of one word of a mask) and this subject pass. Nothing is counted. */
+static __always_inline bool tf_may_match(const struct tf_who *who, const __u32 kind, const __u32 other)
+{
+	const __u32 slot = tf_read_once(tf_settings.gen) & (TF_RULE_SLOTS - 1);
+	const struct tf_rule_slot *rules = tf_rules_of(slot);
+	const __u32 flags = tf_read_once(rules->flags);
+	__u32 clauses = tf_read_once(rules->clauses[kind]) | tf_read_once(rules->clauses[other]);
+
+	if (flags & 1 << TF_D_PID)
+		clauses &= tf_clauses_of(slot, TF_D_PID, who->pid);
+	if (clauses && flags & (1 << TF_D_CGROUP | TF_R_DESCENDANTS))
+		clauses &= tf_clauses_of_who(slot, who->pid, who->start_ns, who->cgroup_id, who->followed);
+	return clauses;
 }
 
 /* Whether a name matches a pattern of tf_globs: all patterns at once, a bit per place, a step per byte. The patterns were compiled by
@@ -314,12 +352,30 @@ static __always_inline bool tf_admit_pid(struct tf_gate *g, __u32 pid, __u32 kin
 	if (meta)
 		return true;
 	rules = tf_rules_of(g->gen);
-	if (!(tf_read_once(rules->kind_mask[tf_kind_word(kind)]) & (1ull << (kind % 64))))
-		return tf_count(g, TF_L_K_FILTERED);
+	g->clauses = tf_read_once(rules->clauses[tf_kind_index(kind)]);
 	flags = tf_read_once(rules->flags);
-	if ((flags & (TF_R_PIDS | TF_R_NOT_PIDS)) && !tf_pid_allowed(g->gen & (TF_RULE_SLOTS - 1), flags, pid))
-		return tf_count(g, TF_L_K_FILTERED);
-	return true;
+	if (g->clauses && flags & 1 << TF_D_PID)
+		g->clauses &= tf_clauses_of(g->gen & (TF_RULE_SLOTS - 1), TF_D_PID, pid);
+	return g->clauses || tf_count(g, TF_L_K_FILTERED);
+}
+
+/* In between, where a record has more to be judged by: a number, or 16 bytes. The dimension must be a constant. */
+static __always_inline bool tf_admit_number(struct tf_gate *g, const __u32 dim, __u64 value)
+{
+	if (!(tf_consts.options & TF_O_PUSHED) || !(tf_read_once(tf_rules_of(g->gen)->flags) & 1 << dim))
+		return true;
+	g->clauses &= tf_clauses_of(g->gen & (TF_RULE_SLOTS - 1), dim, value);
+	return g->clauses || tf_count(g, TF_L_K_FILTERED);
+}
+
+static __always_inline bool tf_admit_bytes(struct tf_gate *g, const __u32 dim, const void *bytes)
+{
+	const __u64 *word = bytes;
+
+	if (!(tf_consts.options & TF_O_PUSHED) || !(tf_read_once(tf_rules_of(g->gen)->flags) & 1 << dim))
+		return true;
+	g->clauses &= tf_clauses_of_bytes(g->gen & (TF_RULE_SLOTS - 1), dim, word[0], word[1]);
+	return g->clauses || tf_count(g, TF_L_K_FILTERED);
 }
 
 /* Second half: the rest of the subject, the throttle, the sampler. The lane must be a constant. */
@@ -328,9 +384,13 @@ static __always_inline bool tf_admit_rest(struct tf_gate *g, const struct tf_who
 	const struct tf_rule_slot *rules = tf_rules_of(g->gen);
 	__u32 flags = tf_read_once(rules->flags);
 
-	if ((flags & (TF_R_CGROUPS | TF_R_NOT_CGROUPS | TF_R_DESCENDANTS)) &&
-	    !tf_rules_allow(g->gen & (TF_RULE_SLOTS - 1), who->pid, who->start_ns, who->cgroup_id, who->followed))
-		return tf_count(g, TF_L_K_FILTERED);
+	if (flags & (1 << TF_D_CGROUP | TF_R_DESCENDANTS)) {
+		g->clauses &= tf_clauses_of_who(g->gen & (TF_RULE_SLOTS - 1), who->pid, who->start_ns, who->cgroup_id, who->followed);
+		if (!g->clauses)
+			return tf_count(g, TF_L_K_FILTERED);
+	}
+	if (!tf_admit_number(g, TF_D_UID, who->uid) || !tf_admit_bytes(g, TF_D_COMM, who->comm))
+		return false;
 	if (tf_of_process(kind) && (flags & TF_R_NOT_COMMS) && tf_comm_matches(who->comm[0], who->comm[1]))
 		return tf_count(g, TF_L_K_FILTERED);
 	if (tf_read_once(tf_settings.throttle_rate) && !tf_throttle_allows(g->cpu, lane, who->cgroup_id, tf_now(g)))

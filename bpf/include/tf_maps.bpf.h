@@ -102,6 +102,21 @@ struct {
 	__array(values, struct tf_set_map);
 } tf_rule_sets SEC(".maps");
 
+/* One trie a rule slot. */
+struct tf_trie_map {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct tf_trie_key);
+	__type(value, __u32);
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, TF_RULE_SLOTS);
+	__type(key, __u32);
+	__array(values, struct tf_trie_map);
+} tf_rule_tries SEC(".maps");
+
 /* Processes followed (roots and their descendants), by thread group id. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

@@ -49,24 +49,32 @@ struct tf_settings {
 };
 
 #define TF_RULE_SLOTS 4
-enum tf_rule_flag {
-	TF_R_PIDS        = 1 << 0, /* subject's pid must be in table TF_T_PID */
-	TF_R_NOT_PIDS    = 1 << 1, /* ... must not be in TF_T_NOT_PID */
-	TF_R_CGROUPS     = 1 << 2, /* subject's cgroup_id must be in TF_T_CGROUP */
-	TF_R_NOT_CGROUPS = 1 << 3,
-	TF_R_DESCENDANTS = 1 << 4, /* subject must be in map tf_follow (roots are put there by user space) */
-	TF_R_NOT_COMMS   = 1 << 5, /* subject's comm must not match map tf_globs (programs.process.exclude_comms); process domain only */
+/* A filter pushed down is a list of clauses, of which a record must match one; a clause has a test for each of some dimensions. For each
+ * dimension one look-up gives the clauses that a value matches, as bits; what is left when all have been asked decides. */
+#define TF_CLAUSES 16
+enum tf_rule_dim {
+	TF_D_PID, TF_D_CGROUP, TF_D_UID, TF_D_NR, TF_D_SOURCE_PORT, TF_D_DEST_PORT, /* numbers */
+	TF_D_COMM, TF_D_SOURCE_IP, TF_D_DEST_IP,                                    /* 16 bytes */
+	TF_D_COUNT, TF_DIMS = 16
 };
-enum tf_rule_table { TF_T_PID, TF_T_NOT_PID, TF_T_CGROUP, TF_T_NOT_CGROUP };
+enum tf_rule_flag {
+	TF_R_DIMS        = (1 << TF_DIMS) - 1, /* 1 << tf_rule_dim: looked at */
+	TF_R_DESCENDANTS = 1 << 16, /* map tf_follow is looked at (roots are put there by user space) */
+	TF_R_NOT_COMMS   = 1 << 17, /* subject's comm must not match map tf_globs (programs.process.exclude_comms); process domain only */
+};
 
 /* Map tf_rules, slot gen & 3. meta kinds are never masked or filtered. */
 struct tf_rule_slot {
 	__u64 kind_mask[TF_KIND_MAX / 64]; /* bits: 1 = wanted */
+	__u16 clauses[TF_KIND_MAX]; /* bits, by kind: clauses that its records may match */
+	__u16 others[TF_DIMS];   /* bits, by tf_rule_dim: clauses that a value without an entry matches */
 	__u32 flags;             /* bits: tf_rule_flag */
 	__u32 gen;               /* count: generation in this slot */
 	__u32 follow_set;        /* count: set of roots that TF_R_DESCENDANTS means (same roots, same number) */
-	__u32 _pad0;
-	__u64 _pad[2];
+	__u32 tries;             /* bits: 1 << tf_rule_dim: entries are prefixes, in the slot's trie; else values, in its set */
+	__u32 follow;            /* bits: clauses for descendants of the roots only */
+	__u32 not_follow;        /* bits: clauses for all others only */
+	__u64 _pad[1];
 };
 /* Value of map tf_follow, by thread group id. Two sets, so that a process of both the old and the new roots is missed by neither. */
 struct tf_followed {
@@ -78,12 +86,20 @@ struct tf_bucket {
 	__u64 full_ns;           /* ns: CLOCK_BOOTTIME */
 	__u64 refused;           /* count: records throttled */
 };
-/* Key of a slot's one exact-match set (inner hash of tf_rule_sets). */
+/* Key of a slot's one exact-match set (inner hash of tf_rule_sets). Value: __u32, the clauses that the value matches. */
 struct tf_set_key {
 	__u64 value;
-	__u32 table;             /* enum: tf_rule_table */
+	__u32 dim;               /* enum: tf_rule_dim */
 	__u32 _pad0;
 };
+/* Key of a slot's one trie (inner LPM trie of tf_rule_tries). Value: __u32, the clauses that all with this prefix match. */
+struct tf_trie_key {
+	__u32 bits;              /* bits: that count, the 32 of dim among them */
+	__u32 dim;               /* enum: tf_rule_dim */
+	__u8  data[16];          /* a number: its 8 bytes, highest first, then zeros; else the 16 bytes */
+};
+#define TF_TRIE_NUMBER (32 + 64) /* bits of a whole number's key */
+#define TF_TRIE_BYTES (32 + 128)
 
 /* Map tf_rates, index kind: threshold and weight in one word, so that a record sees both of one change or neither. */
 #define TF_RATE(threshold, weight_bits) (((__u64)(threshold) << 32) | (__u32)(weight_bits))
@@ -130,6 +146,7 @@ enum tf_option {
 	TF_O_NOTES       = 1 << 5, /* sys_enter is attached: calls have notes */
 	TF_O_SINGLE_UDP  = 1 << 4, /* network: also a record per UDP send and receive, beside the flow */
 	TF_O_NOT_COMMS   = 1 << 6, /* process: map tf_globs has patterns (user space sets it; the generation's rules say when they count) */
+	TF_O_PUSHED      = 1 << 7, /* the gate looks at more than ids: user ids, names, system call numbers, ports, addresses, prefixes */
 	TF_O_NO_TCP      = 1 << 16, /* network: drops, errors and binds of this protocol are left out (other kinds belong to one protocol) */
 	TF_O_NO_UDP      = 1 << 17,
 	TF_O_NO_ICMP     = 1 << 18,

@@ -91,13 +91,29 @@ static __always_inline void tf_fill_packet(struct tf_network *e, const struct tf
 	e->family = p->family;
 }
 
+/* For the gate only. */
+static __always_inline void tf_packet_ends(struct tf_ends *ends, const struct tf_packet *p, const bool turned)
+{
+	if (!tf_judges_ends())
+		return;
+	for (int i = 0; i < 2; i++) {
+		((__u64 *)ends->source_ip)[i] = ((const __u64 *)(turned ? p->dest_ip : p->source_ip))[i];
+		((__u64 *)ends->dest_ip)[i] = ((const __u64 *)(turned ? p->source_ip : p->dest_ip))[i];
+	}
+	ends->source_port = turned ? p->dest_port : p->source_port;
+	ends->dest_port = turned ? p->source_port : p->dest_port;
+}
+
 /* A row about a packet; its subject is the owner of sk, which may be NULL. Cookie, if any, is the caller's. */
 static __always_inline struct tf_network *tf_begin_packet(struct tf_gate *g, struct sock *sk, const struct tf_packet *p, const __u32 kind,
 							  __u8 direction, const bool turned)
 {
 	struct tf_owner *owner = sk ? bpf_sk_storage_get(&tf_owners, sk, 0, 0) : NULL;
-	struct tf_network *e = tf_begin_owned(g, owner, kind);
+	struct tf_network *e;
+	struct tf_ends ends = {};
 
+	tf_packet_ends(&ends, p, turned);
+	e = tf_begin_owned(g, owner, &ends, kind);
 	if (!e)
 		return NULL;
 	tf_clear_network(e, p->protocol, direction);

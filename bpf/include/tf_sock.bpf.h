@@ -79,6 +79,13 @@ static __always_inline void tf_read_owner(struct tf_who *who, const struct tf_ow
 	who->start_ns = owner ? owner->subject.start_ns : 0;
 	who->followed = owner ? owner->followed : 0;
 	who->pid = owner ? owner->subject.pid : 0;
+	who->uid = 0;
+	who->comm[0] = who->comm[1] = 0;
+	if (tf_consts.options & TF_O_PUSHED) {
+		who->uid = owner ? owner->subject.uid : 0;
+		who->comm[0] = owner ? ((__u64 *)owner->subject.comm)[0] : 0;
+		who->comm[1] = owner ? ((__u64 *)owner->subject.comm)[1] : 0;
+	}
 }
 
 static __always_inline void tf_fill_owner(struct tf_header *h, const struct tf_owner *owner)
@@ -95,14 +102,46 @@ static __always_inline void tf_fill_owner(struct tf_header *h, const struct tf_o
 		h->flags |= TF_F_LISTENER_OWNER;
 }
 
-/* Asks the gate about a record whose subject is the owner (NULL: unknown), and begins its row: gate and subject. NULL: counted. */
-static __always_inline struct tf_network *tf_begin_owned(struct tf_gate *g, struct tf_owner *owner, const __u32 kind)
+/* Both ends of a connection, as its row will have them. */
+struct tf_ends {
+	__u8 source_ip[TF_IP_LEN];
+	__u8 dest_ip[TF_IP_LEN];
+	__u16 source_port, dest_port;
+};
+
+/* Whether a filter may ask for ports and addresses at all. A constant to the verifier. For kernels that need TF_OLD there is no stack left
+ * for them: user space judges. */
+static __always_inline bool tf_judges_ends(void)
 {
-	struct tf_network *e;
+#ifdef TF_OLD
+	return false;
+#else
+	return tf_consts.options & TF_O_PUSHED;
+#endif
+}
+
+/* The gate, for a record whose subject is the owner (NULL: unknown). ends: NULL where they are not known yet. */
+static __always_inline bool tf_admit_owned(struct tf_gate *g, const struct tf_owner *owner, const struct tf_ends *ends, __u32 kind)
+{
 	struct tf_who who;
 
 	tf_read_owner(&who, owner);
-	if (!tf_admit(g, &who, kind))
+	if (!tf_admit_pid(g, who.pid, kind, false))
+		return false;
+	if (ends && tf_judges_ends() &&
+	    (!tf_admit_number(g, TF_D_SOURCE_PORT, ends->source_port) || !tf_admit_number(g, TF_D_DEST_PORT, ends->dest_port) ||
+	     !tf_admit_bytes(g, TF_D_SOURCE_IP, ends->source_ip) || !tf_admit_bytes(g, TF_D_DEST_IP, ends->dest_ip)))
+		return false;
+	return tf_admit_rest(g, &who, kind, TF_BULK); /* as all kinds of the domain */
+}
+
+/* Asks the gate, and begins the row: gate and subject. NULL: counted. */
+static __always_inline struct tf_network *tf_begin_owned(struct tf_gate *g, struct tf_owner *owner, const struct tf_ends *ends,
+							 const __u32 kind)
+{
+	struct tf_network *e;
+
+	if (!tf_admit_owned(g, owner, ends, kind))
 		return NULL;
 	e = tf_reserve(g, kind, struct tf_network);
 	if (!e)
@@ -164,9 +203,9 @@ static __always_inline void tf_put_address(__u8 *to, const struct in6_addr *v6, 
 	((__u32 *)to)[3] = (from[3] & mask) | (v4 & ~mask);
 }
 
-/* Both ends. An IPv6 socket that talks IPv4 is reported as what goes over the wire: AF_INET. (Of an IPv4 socket the IPv6 fields are read too,
+/* Both addresses; the family. An IPv6 socket that talks IPv4 is reported as what goes over the wire: AF_INET. (Of an IPv4 socket the IPv6 fields are read too,
  * and not used: three ways less for the verifier.) */
-static __always_inline void tf_fill_ends(struct tf_network *e, const struct sock *sk)
+static __always_inline __u8 tf_put_addresses(__u8 *source, __u8 *dest, const struct sock *sk)
 {
 	const struct sock_common *sc = &sk->__sk_common;
 	const __u32 *d = sc->skc_v6_daddr.in6_u.u6_addr32, *s = sc->skc_v6_rcv_saddr.in6_u.u6_addr32;
@@ -174,12 +213,27 @@ static __always_inline void tf_fill_ends(struct tf_network *e, const struct sock
 	__u64 v6 = 0 - (tf_is_zero(sc->skc_family ^ AF_INET6) & ~mapped);
 
 	tf_unknown(v6);
-	tf_put_address(e->source_ip, &sc->skc_v6_rcv_saddr, sc->skc_rcv_saddr, v6);
-	tf_put_address(e->dest_ip, &sc->skc_v6_daddr, sc->skc_daddr, v6);
-	e->family = AF_INET ^ ((AF_INET ^ AF_INET6) & v6);
+	tf_put_address(source, &sc->skc_v6_rcv_saddr, sc->skc_rcv_saddr, v6);
+	tf_put_address(dest, &sc->skc_v6_daddr, sc->skc_daddr, v6);
+	return AF_INET ^ ((AF_INET ^ AF_INET6) & v6);
+}
+
+static __always_inline void tf_fill_ends(struct tf_network *e, const struct sock *sk)
+{
+	e->family = tf_put_addresses(e->source_ip, e->dest_ip, sk);
 	e->source_port = tf_local_port(sk);
-	e->dest_port = bpf_ntohs(sc->skc_dport);
+	e->dest_port = bpf_ntohs(sk->__sk_common.skc_dport);
 	e->netns = tf_plain_sock(sk)->__sk_common.skc_net.net->ns.inum;
+}
+
+/* For the gate only. */
+static __always_inline void tf_read_ends(struct tf_ends *e, const struct sock *sk)
+{
+	if (!tf_judges_ends())
+		return;
+	tf_put_addresses(e->source_ip, e->dest_ip, sk);
+	e->source_port = tf_local_port(sk);
+	e->dest_port = bpf_ntohs(sk->__sk_common.skc_dport);
 }
 
 /* A received FIN moves rcv_nxt by one, and the kernel counts that one as a byte received; SOCK_DONE is set where it does. bytes_sent

@@ -155,6 +155,9 @@ static __always_inline void tf_read_who(struct tf_who *who, struct task_struct *
 	who->followed = 0;
 	who->cgroup_id = tf_cgroup_id(plain, flags);
 	tf_copy_comm(who->comm, task);
+	who->uid = 0;
+	if (tf_consts.options & TF_O_PUSHED)
+		who->uid = TF_GO(plain, real_cred, uid.val);
 }
 
 /* tf_read_who and tf_admit in one: what is refused by kind or process id costs no look at the rest of the task. */

@@ -4,7 +4,7 @@ import os
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from tapio_fast._core._engine cimport Source
 from tapio_fast._core._log cimport Log
@@ -13,7 +13,8 @@ from tapio_fast._core.c_object cimport (
     tf_globs, tf_globs_compile, tf_globs_match, tf_map_info, tf_object, tf_object_attach, tf_object_close, tf_object_forget, tf_object_maps,
     tf_object_open, tf_object_opts, tf_object_program_stats, tf_object_programs, tf_object_reset_rings, tf_object_set_paths,
     tf_object_set_rate, tf_object_set_rules, tf_object_set_throttle, tf_object_source, tf_object_synth, tf_object_tampered, tf_probe,
-    tf_probe_run, tf_program_info, tf_rules_spec, tf_set_key, tf_synth_args)
+    tf_probe_run, tf_program_info, tf_rules_spec, tf_set_entry, tf_synth_args,
+    tf_trie_entry)
 from tapio_fast._core.c_pump cimport tf_log_push
 
 from tapio_fast.errors import ClosedError, FilterError, LayoutError, ProgramLoadError, error_for
@@ -21,8 +22,6 @@ from tapio_fast.errors import ClosedError, FilterError, LayoutError, ProgramLoad
 
 STATES = ("attached", "not_wanted", "missing_hook", "load_failed", "attach_failed", "loaded")
 HOOKS = ("tracepoint", "fentry", "lsm", "kprobe")       # bits of tf_family
-TABLES = {"pids": (0, 1), "not_pids": (1, 2), "cgroups": (2, 4), "not_cgroups": (3, 8)}  # table, flag
-DESCENDANTS = 16
 
 
 cdef int raise_for(int rc, str doing, bytes msg) except -1:
@@ -186,41 +185,45 @@ cdef class KernelObject:
         finally:
             free(m)
 
-    def set_rules(self, kinds, tables, follow):
-        """Fill the next rule slot and switch to it; return the generation. tables: {"pids": [...], ...}; follow: pids or None."""
+    def set_rules(self, plan):
+        """Fill the next rule slot by a plan (filtering._push.Plan) and switch to it; return the generation."""
         cdef tf_object *o = self.object()
         cdef tf_rules_spec s
         cdef int64_t rc
-        cdef size_t n = 0, i
+        cdef size_t i
+        cdef const unsigned char[::1] raw
         memset(&s, 0, sizeof(s))
-        set_mask(s.kind_mask, kinds)
-        values = [(TABLES[name][0], value) for name, ids in tables.items() for value in ids]
-        for name in tables:
-            s.flags |= <uint32_t>TABLES[name][1]
-        roots = list(follow) if follow is not None else []
-        if follow is not None:
-            s.flags |= DESCENDANTS
-        cdef tf_set_key *keys = <tf_set_key *>calloc(len(values) + 1, sizeof(tf_set_key))
+        for kind, mask in plan.clauses.items():
+            s.rules.clauses[<uint32_t>kind] = mask
+        for i, mask in enumerate(plan.tables.others):
+            s.rules.others[i] = mask
+        s.rules.flags, s.rules.tries = plan.flags, plan.tables.tries
+        s.rules.follow, s.rules.not_follow = plan.follow, plan.not_follow
+        roots = list(plan.roots) if plan.roots is not None else []
+        s.n_set, s.n_trie, s.n_follow = len(plan.tables.entries), len(plan.tables.prefixes), len(roots)
+        cdef tf_set_entry *entries = <tf_set_entry *>calloc(s.n_set + 1, sizeof(tf_set_entry))
+        cdef tf_trie_entry *prefixes = <tf_trie_entry *>calloc(s.n_trie + 1, sizeof(tf_trie_entry))
         cdef uint32_t *pids = <uint32_t *>calloc(len(roots) + 1, sizeof(uint32_t))
         try:
-            if keys is NULL or pids is NULL:
+            if entries is NULL or prefixes is NULL or pids is NULL:
                 raise MemoryError()
-            for i, (table, value) in enumerate(values):
-                keys[i].table = table
-                keys[i].value = value
+            for i, (dim, value, mask) in enumerate(plan.tables.entries):
+                entries[i].key.dim, entries[i].key.value, entries[i].clauses = dim, value, mask
+            for i, (dim, bits, data, mask) in enumerate(plan.tables.prefixes):
+                prefixes[i].key.bits, prefixes[i].key.dim, prefixes[i].clauses = bits, dim, mask
+                raw = data
+                memcpy(prefixes[i].key.data, &raw[0], 16)
             for i, pid in enumerate(roots):
                 pids[i] = pid
-            s.keys = keys
-            s.n_keys = len(values)
-            s.follow = pids
-            s.n_follow = len(roots)
+            s.set, s.trie, s.follow = entries, prefixes, pids
             with nogil:
                 rc = tf_object_set_rules(o, &s)
         finally:
-            free(keys)
+            free(entries)
+            free(prefixes)
             free(pids)
         if rc == -7:            # E2BIG
-            raise FilterError(f"the filter has {len(values) + len(roots)} ids, more than performance.map_entries_limit; raise that limit")
+            raise FilterError(f"the filter has {s.n_set + s.n_trie + s.n_follow} ids, more than performance.map_entries_limit; raise that limit")
         if rc == -3:            # ESRCH
             raise FilterError(f"cannot follow {', '.join(map(str, roots))}: one of them is not a living process (ESRCH); "
                               "check the process ids")

@@ -6,13 +6,14 @@ from libc.stdint cimport uint32_t, uint64_t
 from libcpp cimport bool as cbool
 
 from tapio_fast._core._engine cimport Pool, Source, wrap_batch
+from tapio_fast._core._filter cimport Filter
 from tapio_fast._core._log cimport Log
 from tapio_fast._core._store cimport Writer
 from tapio_fast._core.c_engine cimport tf_batch, tf_batch_unref
 from tapio_fast._core.c_pump cimport (TF_BLOCK, TF_DROP_NEWEST, TF_DROP_OLDEST, TF_KIND_MAX, TF_L_COUNT, c_pump_stats, tf_log_push,
                                       tf_overflow, tf_pump, tf_pump_attach_user, tf_pump_close, tf_pump_detach_user,
-                                      tf_pump_forget, tf_pump_ledger, tf_pump_ncpu, tf_pump_note_rules, tf_pump_open,
-                                      tf_pump_opts, tf_pump_set_raw, tf_pump_start, tf_pump_stats, tf_pump_stop, tf_queue,
+                                      tf_pump_filter_counts, tf_pump_forget, tf_pump_ledger, tf_pump_ncpu, tf_pump_note_rules, tf_pump_open,
+                                      tf_pump_opts, tf_pump_set_filter, tf_pump_set_raw, tf_pump_start, tf_pump_stats, tf_pump_stop, tf_queue,
                                       tf_queue_fd, tf_queue_pop)
 
 from tapio_fast.errors import ClosedError, error_for
@@ -121,6 +122,20 @@ cdef class Pump:
     def note_rules(self, uint32_t gen, bytes text):
         """Put a RULES record into the next epoch."""
         check(tf_pump_note_rules(self.pump(), gen, text, len(text)), "note rules")
+
+    def set_filter(self, uint32_t gen, Filter filter):
+        """Have records of a rule generation judged by a filter (None: not at all) from the moment on that they come."""
+        check(tf_pump_set_filter(self.pump(), gen, filter.c if filter is not None else NULL), "set filter")
+
+    def filter_counts(self):
+        """Return (rows judged, rows kept, [rows that each rule matched]) of the filter in force."""
+        cdef tf_pump *p = self.pump()
+        cdef uint64_t judged, kept
+        cdef size_t n = tf_pump_filter_counts(p, &judged, &kept, NULL, 0), i
+        data = PyBytes_FromStringAndSize(NULL, n * 8)
+        cdef uint64_t *hits = <uint64_t *>PyBytes_AsString(data)
+        n = min(n, tf_pump_filter_counts(p, &judged, &kept, hits, n))
+        return judged, kept, [hits[i] for i in range(n)]
 
     def stop(self, uint32_t drain_ms):
         """Drain, end the branches and join the threads."""

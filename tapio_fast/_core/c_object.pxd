@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The externs of tf_object.h and tf_globs.h.
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
 from tapio_fast._core.c_engine cimport tf_source
 
@@ -45,13 +45,27 @@ cdef extern from "tf_object.h" nogil:
         uint64_t bytes
     struct tf_set_key:
         uint64_t value
-        uint32_t table
+        uint32_t dim
         uint32_t _pad0
+    struct tf_trie_key:
+        uint32_t bits, dim
+        uint8_t data[16]
+    struct tf_set_entry:
+        tf_set_key key
+        uint32_t clauses
+    struct tf_trie_entry:
+        tf_trie_key key
+        uint32_t clauses
+    struct tf_rule_slot:
+        uint16_t clauses[256]
+        uint16_t others[16]
+        uint32_t flags, tries, follow, not_follow
     struct tf_rules_spec:
-        uint64_t kind_mask[4]
-        uint32_t flags
-        const tf_set_key *keys
-        size_t n_keys
+        tf_rule_slot rules
+        const tf_set_entry *set
+        size_t n_set
+        const tf_trie_entry *trie
+        size_t n_trie
         const uint32_t *follow
         size_t n_follow
     struct tf_synth_args:

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
 from tapio_fast._core.c_engine cimport tf_batch, tf_pool, tf_source
+from tapio_fast._core.c_filter cimport tf_filter
 
 
 cdef extern from "tf_log.h" nogil:
@@ -60,6 +61,8 @@ cdef extern from "tf_pump.h" nogil:
     int tf_pump_attach_user(tf_pump *p, size_t max_bytes, tf_overflow policy, tf_queue **out)
     void tf_pump_detach_user(tf_pump *p)
     int tf_pump_note_rules(tf_pump *p, uint32_t gen, const char *text, size_t len)
+    int tf_pump_set_filter(tf_pump *p, uint32_t gen, tf_filter *f)
+    size_t tf_pump_filter_counts(tf_pump *p, uint64_t *judged, uint64_t *kept, uint64_t *hits, size_t n)
     int tf_pump_stop(tf_pump *p, uint32_t drain_ms)
     void c_pump_stats "tf_pump_stats"(tf_pump *p, tf_pump_stats *out)
     int tf_pump_ledger(tf_pump *p, uint64_t *cells, size_t n_cells)

@@ -29,12 +29,14 @@ def _once() -> tuple[dict[str, float], float, int]:
     """Return (ms of wall time by row, ms of CPU of opening, programs that run)."""
     from tapio_fast._core._kernel import KernelObject
     from tapio_fast._core._log import Log
+    from tapio_fast.filtering import KernelFilter
+    from tapio_fast.filtering._push import plan
 
     kinds = [kind.number for kind in schema.KINDS]
     cpu, began = _cpu_ms(), time.perf_counter()
     opened = KernelObject(Log(), bulk_bytes=1 << 19, kinds=kinds, syscalls=SYSCALLS)
     took, cpu = {"load": time.perf_counter() - began}, _cpu_ms() - cpu
-    opened.set_rules(kinds, {"pids": [NOBODY]}, None)      # attached to all, and records of none
+    opened.set_rules(plan(KernelFilter(pids=[NOBODY]).tree, schema.KIND_BY_NAME))      # attached to all, and records of none
     began = time.perf_counter()
     opened.attach()
     took["load/attach"] = time.perf_counter() - began

@@ -282,7 +282,7 @@ static bool reported(pid_t pid)
 /* root has a child before the rule is set and one after; a stranger has neither. */
 static void descendants_old_and_new_are_followed(void)
 {
-	struct tf_rules_spec s = {.flags = TF_R_DESCENDANTS, .n_follow = 1};
+	struct tf_rules_spec s = {.rules = {.flags = TF_R_DESCENDANTS, .follow = 1}, .n_follow = 1};
 	int go[2], tell[2];
 	pid_t root, ids[2], stranger;
 	uint32_t root_id;
@@ -303,7 +303,8 @@ static void descendants_old_and_new_are_followed(void)
 		_exit(write(tell[1], &young, sizeof(young)) == sizeof(young) && wait(NULL) > 0 && wait(NULL) > 0 ? 0 : 1);
 	}
 	CHECK(read(tell[0], &ids[0], sizeof(ids[0])) == sizeof(ids[0]));
-	memset(s.kind_mask, 0xff, sizeof(s.kind_mask));
+	for (uint32_t kind = 0; kind < TF_KIND_MAX; kind++)
+		s.rules.clauses[kind] = 1;
 	root_id = (uint32_t)root;
 	s.follow = &root_id;
 	CHECK(tf_object_set_rules(obj, &s) > 0);
@@ -321,7 +322,7 @@ static void descendants_old_and_new_are_followed(void)
 	only_record(TF_K_PROCESS_FORK, (uint32_t)ids[1]);
 	for (int i = 0; i < 2; i++)
 		CHECK(!close(go[i]) && !close(tell[i]));
-	s.flags = 0;
+	s.rules.flags = 0;
 	CHECK(tf_object_set_rules(obj, &s) > 0);
 }
 

@@ -178,61 +178,95 @@ static void send_numbers(unsigned kind, uint32_t n)
 	CHECK_EQ(grew(kind, TF_L_SEEN), n);
 }
 
-static int64_t set_rules(uint32_t flags, const struct tf_set_key *keys, size_t n, uint32_t root)
+/* Rules that let every kind match these clauses, but for what the entries and `others` of a dimension say. */
+static struct tf_rules_spec all_match(uint16_t clauses)
 {
-	struct tf_rules_spec s = {.flags = flags, .keys = keys, .n_keys = n, .follow = &root, .n_follow = root != 0};
-	int64_t rc;
+	struct tf_rules_spec s = {.n_set = 0};
 
-	memset(s.kind_mask, 0xff, sizeof(s.kind_mask));
-	rc = tf_object_set_rules(obj, &s);
+	for (uint32_t kind = 0; kind < TF_KIND_MAX; kind++)
+		s.rules.clauses[kind] = clauses;
+	memset(s.rules.others, 0xff, sizeof(s.rules.others));
+	return s;
+}
+
+static int64_t put_rules(const struct tf_rules_spec *s)
+{
+	int64_t rc = tf_object_set_rules(obj, s);
+
 	mark(TF_K_CPU_USAGE);
 	return rc;
 }
 
-/* 4096 numbers are 4096 processes, one each, in 16 cgroups. */
+/* 4096 numbers are 4096 processes, one each, in 16 cgroups. Clause 1: two processes; clause 2: a cgroup, but for one process of it; clause
+ * 4: descendants of a third. */
 static void the_pushed_down_filter_counts_what_it_refuses(void)
 {
-	const struct tf_set_key keys[] = {{.value = 0x1000005, .table = TF_T_PID},     {.value = 0x1000006, .table = TF_T_PID},
-					  {.value = 0x1000006, .table = TF_T_NOT_PID}, {.value = 0x1000003, .table = TF_T_CGROUP},
-					  {.value = 0x1000004, .table = TF_T_NOT_CGROUP}};
+	const struct tf_set_entry set[] = {{{.value = 0x1000005, .dim = TF_D_PID}, 1 | 2},  {{.value = 0x1000006, .dim = TF_D_PID}, 1 | 2 | 4},
+					   {{.value = 0x1000013, .dim = TF_D_PID}, 4},      {{.value = 0x1000003, .dim = TF_D_CGROUP}, 1 | 2 | 4}};
 	const struct {
-		uint32_t flags, root, pass;
-	} cases[] = {{0, 0, 4096},
-		     {TF_R_PIDS, 0, 2},
-		     {TF_R_NOT_PIDS, 0, 4095},
-		     {TF_R_PIDS | TF_R_NOT_PIDS, 0, 1},
-		     {TF_R_CGROUPS, 0, 256},
-		     {TF_R_NOT_CGROUPS, 0, 3840},
-		     {TF_R_CGROUPS | TF_R_NOT_CGROUPS | TF_R_NOT_PIDS, 0, 256},
-		     {TF_R_DESCENDANTS, 0x1000007, 1},
-		     {TF_R_DESCENDANTS | TF_R_CGROUPS, 0x1000007, 0}};
+		uint32_t flags, clauses, root, pass;
+	} cases[] = {{0, 1, 0, 4096},
+		     {0, 0, 0, 0},
+		     {1 << TF_D_PID, 1, 0, 2},
+		     {1 << TF_D_PID, 2, 0, 4095},                           /* all others, too */
+		     {1 << TF_D_CGROUP, 2, 0, 256},
+		     {1 << TF_D_PID | 1 << TF_D_CGROUP, 2, 0, 255},
+		     {1 << TF_D_PID | 1 << TF_D_CGROUP, 1 | 2, 0, 257},
+		     {TF_R_DESCENDANTS, 4, 0x1000007, 1},
+		     {1 << TF_D_CGROUP | TF_R_DESCENDANTS, 4 | 2, 0x1000007, 257},
+		     {1 << TF_D_PID | 1 << TF_D_CGROUP | TF_R_DESCENDANTS, 1 | 2 | 4, 0x1000007, 258}};
 	int64_t gen, last = 0;
 
 	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
-		gen = set_rules(cases[i].flags, keys, sizeof(keys) / sizeof(keys[0]), cases[i].root);
+		struct tf_rules_spec s = all_match((uint16_t)cases[i].clauses);
+
+		s.rules.flags = cases[i].flags;
+		s.rules.others[TF_D_PID] = 2 | 4;
+		s.rules.others[TF_D_CGROUP] = 1 | 4;
+		s.rules.follow = 4;
+		s.set = set;
+		s.n_set = sizeof(set) / sizeof(set[0]);
+		s.follow = &cases[i].root;
+		s.n_follow = cases[i].root != 0;
+		gen = put_rules(&s);
 		CHECK(gen > last);
 		last = gen;
 		send_numbers(TF_K_CPU_USAGE, 4096);
 		CHECK_EQ(grew(TF_K_CPU_USAGE, TF_L_SUBMITTED), cases[i].pass);
 		CHECK_EQ(grew(TF_K_CPU_USAGE, TF_L_K_FILTERED), 4096 - cases[i].pass);
 	}
-	CHECK_EQ(set_rules(TF_R_DESCENDANTS, NULL, 0, 4194303), -ESRCH);
-	CHECK(set_rules(0, NULL, 0, 0) > last);
+}
+
+static void rules_that_cannot_be_leave_those_in_force(void)
+{
+	struct tf_rules_spec s = all_match(1);
+	const uint32_t stranger = 4194303;
+	int64_t gen = put_rules(&s);
+
+	s.rules.flags = TF_R_DESCENDANTS;
+	s.rules.follow = 1;
+	s.follow = &stranger;
+	s.n_follow = 1;
+	CHECK_EQ(put_rules(&s), -ESRCH);
+	send_numbers(TF_K_CPU_USAGE, 10);
+	CHECK_EQ(grew(TF_K_CPU_USAGE, TF_L_SUBMITTED), 10);
+	s = all_match(1);
+	CHECK_EQ(put_rules(&s), gen + 1);
 }
 
 static void the_kind_mask_counts_as_filtered(void)
 {
-	struct tf_rules_spec s = {.flags = 0};
+	struct tf_rules_spec s = all_match(0);
 
-	s.kind_mask[0] = 1ull << TF_K_CPU_LOAD;
-	CHECK(tf_object_set_rules(obj, &s) > 0);
-	mark(TF_K_CPU_USAGE);
+	s.rules.clauses[TF_K_CPU_LOAD] = 1;
+	CHECK(put_rules(&s) > 0);
 	send_numbers(TF_K_CPU_USAGE, 100);
 	CHECK_EQ(grew(TF_K_CPU_USAGE, TF_L_K_FILTERED), 100);
 	mark(TF_K_CPU_LOAD);
 	send_numbers(TF_K_CPU_LOAD, 100);
 	CHECK_EQ(grew(TF_K_CPU_LOAD, TF_L_SUBMITTED), 100);
-	CHECK(set_rules(0, NULL, 0, 0) > 0);
+	s = all_match(1);
+	CHECK(put_rules(&s) > 0);
 }
 
 static float last_weight;
@@ -292,6 +326,7 @@ int main(void)
 	ten_million_records_add_up_to_the_last_one();
 	pin(here);
 	the_pushed_down_filter_counts_what_it_refuses();
+	rules_that_cannot_be_leave_those_in_force();
 	the_kind_mask_counts_as_filtered();
 	the_sampler_keeps_its_share_and_says_the_weight();
 	the_throttle_gives_each_cgroup_its_burst();

@@ -1,0 +1,270 @@
+# SPDX-License-Identifier: Apache-2.0
+"""EventFilter: an expression and rules, as every place that takes a filter takes it. Relies on `_parser`, `_rules`, `_push`.
+
+What it matches is decided by its tree alone. Where it is used says what follows: a collector collects nothing else (docs/filter.md), a
+view (batch.filter, scan, replay) shows nothing else.
+"""
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tapio_fast import schema
+from tapio_fast.errors import FilterError
+from tapio_fast.filtering._parser import parse
+from tapio_fast.filtering._push import plan
+from tapio_fast.filtering._rules import FilterRule
+from tapio_fast.filtering._text import to_text
+from tapio_fast.filtering._tree import TRUE, Node, all_of, any_of, leaves
+
+if TYPE_CHECKING:
+    import os
+
+    from tapio_fast.batch import RecordBatch
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What becomes of a filter; str() of it is for people.
+
+    expression : str, the filter in its plain form
+    kernel : lines, what the gate in the kernel asks of which kinds
+    user : lines, why user space judges again; empty: the kernel's answer is final
+    later : fields that need enrichment, which this version does not have
+    """
+
+    expression: str
+    kernel: tuple[str, ...]
+    user: tuple[str, ...]
+    later: tuple[str, ...]
+
+    __module__ = "tapio_fast"
+
+    def __str__(self) -> str:
+        lines = [self.expression, "in the kernel:", *(f"  {line}" for line in self.kernel or ("nothing is collected",))]
+        lines += ["in user space:", *(f"  {line}" for line in self.user or ("nothing is left to judge",))]
+        if self.later:
+            lines.append(f"not available in this version, so an error when it is used: {', '.join(self.later)}")
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class FilterStats:
+    """Counters of a filter, in rows that reached user space: what the kernel filtered is in the collector's ledger (k_filtered).
+
+    judged, matched : rows; rules : name -> rows that it matched, among those that `expr` lets pass
+    """
+
+    judged: int
+    matched: int
+    rules: dict[str, int]
+
+    __module__ = "tapio_fast"
+
+
+def _bools(bits: bytes, n: int) -> np.ndarray:
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=n, bitorder="little").astype(bool)
+
+
+class EventFilter:
+    """What records to keep: those that match `expr` and, if there are rules, any of the rules. Records of type meta always stay.
+
+    expr : str, an expression (docs/filter.md); None or "" matches everything
+    rules : FilterRule objects
+    Raises FilterError, with `.position` where it is about a place in a text.
+    """
+
+    __module__ = "tapio_fast"
+
+    def __init__(self, expr: str | None = None, *, rules: Iterable[FilterRule] = (), tree: Node | None = None) -> None:
+        if expr is not None and not isinstance(expr, str):
+            raise FilterError(f"an expression is a str, not {type(expr).__name__}")
+        self._expr = parse(expr or "") if tree is None else tree
+        self._rules: tuple[FilterRule, ...] = ()
+        self._lock = threading.Lock()
+        self._users: weakref.WeakSet[Any] = weakref.WeakSet()      # collectors that this filter is in force in
+        self._program: Any = None
+        self._facts: Any = None
+        self._judged = self._matched = 0
+        self._set_rules(rules)
+
+    def _set_rules(self, rules: Iterable[FilterRule]) -> None:
+        rules = tuple(rules)
+        names: dict[str, int] = {}
+        for i, rule in enumerate(rules):
+            if not isinstance(rule, FilterRule):
+                raise FilterError(f"rules are FilterRule objects, not {type(rule).__name__}")
+            name = rule.name or f"rule {i + 1}"
+            if name in names:
+                raise FilterError(f"two rules are named {name!r}; give each a name of its own")
+            names[name] = 0
+        self._rules, self._hits, self._program = rules, names, None
+
+    # -- where it comes from ---------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_sigma(cls, path: str | os.PathLike[str]) -> EventFilter:
+        """Return a filter out of Sigma rules (a file or a directory). Raises FilterError when one cannot be converted."""
+        from tapio_fast.filtering._sigma import from_sigma
+
+        return cls._imported(from_sigma(path))
+
+    @classmethod
+    def from_falco(cls, path: str | os.PathLike[str]) -> EventFilter:
+        """Return a filter out of Falco rules (a file or a directory). Raises FilterError when one cannot be converted."""
+        from tapio_fast.filtering._falco import from_falco
+
+        return cls._imported(from_falco(path))
+
+    @classmethod
+    def _imported(cls, found: Any) -> EventFilter:
+        if found.refusals:
+            first = found.refusals[0]
+            raise FilterError(f"{len(found.refusals)} of the rules cannot be converted, the first: {first.name}: {first.why}; "
+                              "see `tapio-fast rules check`, take them out, or give only those that can")
+        return cls(rules=[FilterRule.of_tree(r.name, r.node, severity=r.severity, tags=r.tags) for r in found.rules])
+
+    # -- what it is ------------------------------------------------------------------------------------------------------
+
+    @property
+    def tree(self) -> Node:
+        """The whole filter as one typed tree."""
+        return all_of([self._expr, any_of([rule.tree for rule in self._rules])]) if self._rules else self._expr
+
+    @property
+    def rules(self) -> tuple[FilterRule, ...]:
+        """The rules in force."""
+        return self._rules
+
+    @property
+    def rule_names(self) -> tuple[str, ...]:
+        """Names of the rules, in order; one without a name is "rule 3"."""
+        return tuple(self._hits)
+
+    def text(self) -> str:
+        """Return the filter as one expression, as RULES records carry it; "all" when it lets everything pass."""
+        tree = self.tree
+        return "all" if tree == TRUE else to_text(tree)
+
+    def needs(self) -> list[str]:
+        """Return the names of the fields that need enrichment."""
+        return sorted({test.field.name for test in leaves(self.tree) if test.field.source == "later"})
+
+    def check_usable(self) -> None:
+        """Raise FilterError when the filter asks for what this version cannot tell."""
+        later = self.needs()
+        if later:
+            raise FilterError(f"{', '.join(later)}: this needs enrichment, which is not available in this version; take it out of the "
+                              "filter (it parses, and explain() shows it, so that rules can be written already)")
+
+    def explain(self, config: Any = None) -> Explanation:
+        """Return what the kernel would judge, under a configuration (None = the default), and what is left to user space."""
+        from tapio_fast.config import Config
+        from tapio_fast.enabled import enabled_kinds
+
+        config = Config.default() if config is None else config
+        found = plan(self.tree, enabled_kinds(config), config.performance.map_entries_limit)
+        user = () if found.exact else tuple(found.why) or ("what passes is judged again by the row itself",)
+        return Explanation(self.text(), tuple(found.text()), user, tuple(self.needs()))
+
+    # -- what it does ----------------------------------------------------------------------------------------------------
+
+    def _compiled(self) -> Any:
+        """The program that C runs; made when it is first needed."""
+        from tapio_fast.filtering._program import compile_filter
+
+        self.check_usable()
+        with self._lock:
+            if self._program is None:
+                self._program = compile_filter(self._expr, [rule.tree for rule in self._rules], self.rule_names)
+            return self._program
+
+    def match(self, batch: RecordBatch, by: str = "row") -> Mapping[str, Any]:
+        """Judge the rows of a batch, meta apart.
+
+        by : "row" returns {domain: bool[n]}; "rule" returns {rule name: {domain: bool[n]}}, of rows that `expr` lets pass
+        """
+        if by not in ("row", "rule"):
+            raise ValueError(f'by is "row" or "rule", not {by!r}')
+        program, facts = self._compiled(), self._learned(batch)
+        if by == "row":
+            found = self._count(batch, program, facts)
+            return {schema.DOMAIN_NAMES[d]: _bools(bits, batch.count(d)) for d, bits in found.items()}
+        rules: dict[str, dict[str, np.ndarray]] = {name: {} for name in self._hits}
+        for d, (_, each) in program.match_rules(batch._core, facts).items():
+            for name, bits in zip(rules, each, strict=True):
+                rules[name][schema.DOMAIN_NAMES[d]] = _bools(bits, batch.count(d))
+        return rules
+
+    def _masks(self, batch: RecordBatch) -> dict[int, bytes]:
+        """Return the rows to keep as bits, by number of the domain."""
+        return self._count(batch, self._compiled(), self._learned(batch))
+
+    def _learned(self, batch: RecordBatch) -> Any:
+        """Return what the batches judged so far have told of processes and control groups; None when nobody asks."""
+        from tapio_fast._core._filter import Facts
+
+        if not self._compiled().needs_facts:
+            return None
+        if self._facts is None:
+            self._facts = Facts()
+        self._facts.learn(batch._core)
+        return self._facts
+
+    def _count(self, batch: RecordBatch, program: Any, facts: Any) -> dict[int, bytes]:
+        hits = [0] * len(self._hits)
+        found: dict[int, bytes] = program.match(batch._core, facts, hits if hits else None)
+        with self._lock:
+            self._judged += sum(batch.count(d) for d in found)
+            self._matched += sum(int.from_bytes(bits, "little").bit_count() for bits in found.values())
+            for name, n in zip(self._hits, hits, strict=True):
+                self._hits[name] += n
+        return found
+
+    def stats(self) -> FilterStats:
+        """Return how many rows were judged, here and in the collectors that use the filter, and what matched, by rule."""
+        with self._lock:
+            judged, matched, hits = self._judged, self._matched, dict(self._hits)
+        for user in list(self._users):
+            more, kept, each = user._filter_counts()
+            judged, matched = judged + more, matched + kept
+            for name, n in zip(hits, each, strict=False):
+                hits[name] += n
+        return FilterStats(judged, matched, hits)
+
+    def update_rules(self, rules: Iterable[FilterRule]) -> None:
+        """Replace the rules; collectors that use this filter change over, each atomically between records."""
+        before = self._rules
+        self._set_rules(rules)
+        try:
+            for user in list(self._users):
+                user.set_filter(self)
+        except BaseException:
+            self._set_rules(before)
+            raise
+
+    def joined(self, other: EventFilter) -> EventFilter:
+        """Return a filter that asks for both; rules keep their names as far as only one of the two has any."""
+        first, second = (self, other) if other._rules else (other, self)
+        expr = all_of([first.tree, second._expr])
+        return EventFilter(rules=second._rules, tree=expr)
+
+    def __repr__(self) -> str:
+        text = self.text()
+        return f"<{type(self).__name__} {text if len(text) <= 80 else text[:77] + '...'}>"
+
+
+def as_filter(filter: object) -> EventFilter:
+    """Return a filter out of what may be given for one: None, an expression, an EventFilter. Raises FilterError."""
+    if filter is None:
+        return EventFilter()
+    if isinstance(filter, EventFilter):
+        return filter
+    if isinstance(filter, str):
+        return EventFilter(filter)
+    raise FilterError(f"a filter is an expression (str) or an EventFilter, not {type(filter).__name__}")
