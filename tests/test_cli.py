@@ -24,7 +24,8 @@ from tapio_fast.config import Config
 from tapio_fast.platform import PlatformReport, ProgramVerdict
 
 VERBS = [["doctor"], ["record"], ["tail"], ["replay"], ["info"], ["config"], ["config", "show"], ["config", "check"], ["list"],
-         ["list", "events"], ["list", "fields"], ["list", "programs"], ["version"]]
+         ["list", "events"], ["list", "fields"], ["list", "programs"], ["version"], ["rules"],
+         ["rules", "check"], ["rules", "convert"], ["rules", "test"]]
 
 
 @pytest.fixture(autouse=True)

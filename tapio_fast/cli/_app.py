@@ -15,6 +15,8 @@ config_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Show
 list_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="List what can be collected.")
 app.add_typer(config_app, name="config")
 app.add_typer(list_app, name="list")
+rules_app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Check, convert and try out rules: ours, Sigma's, Falco's.")
+app.add_typer(rules_app, name="rules")
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="Configuration file (TOML).")]
@@ -29,6 +31,7 @@ Duration = Annotated[str | None, typer.Option("--duration", "-d", metavar="SECON
 Count = Annotated[int | None, typer.Option("--count", "-n", metavar="N", min=1, help="Stop after this many events.")]
 Command = Annotated[list[str] | None, typer.Argument(metavar="[-- CMD ...]", help="Run this, and follow it and its children only.",
                                                         show_default=False)]
+RuleFiles = Annotated[list[Path], typer.Argument(metavar="FILE...", readable=False, help="Rules, or directories of them: our TOML, Sigma, Falco.")]
 Store = Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="Directory of a raw store.")]
 
 
@@ -137,6 +140,32 @@ def list_programs(preset: Preset = None, config: ConfigFile = None, programs: Pr
     """List all BPF programs: this kernel's verdict, cost, needs; * is enabled. Takes rights."""
     from tapio_fast.cli._machine import list_programs as run
     _run(run, json, preset, config, programs)
+
+
+@rules_app.command("check")
+def rules_check(files: RuleFiles, json: Json = False) -> None:
+    """Say which rules convert, and of the others why not; 0 if all do, 1 if some do not, 78 if a file holds no rules."""
+    from tapio_fast.cli._rules import check
+    _run(check, files, json)
+
+
+@rules_app.command("convert")
+def rules_convert(files: RuleFiles, output: Annotated[Path | None, typer.Option("--output", "-o", metavar="OUT", readable=False,
+                                                                                help="Write there, not to stdout.")] = None) -> None:
+    """Print rules as expressions of ours (TOML); 1 if some were refused, which stderr tells."""
+    from tapio_fast.cli._rules import convert
+    _run(convert, files, output)
+
+
+@rules_app.command("test")
+def rules_test(files: RuleFiles,
+               store: Annotated[Path | None, typer.Option(metavar="DIR", readable=False, help="Events of a raw store.")] = None,
+               events: Annotated[Path | None, typer.Option(metavar="FILE", readable=False,
+                                                           help='JSON Lines of `replay --json`; "expect": [rules] in one is compared.')] = None,
+               json: Json = False) -> None:
+    """Say which rules hit which recorded events; 1 if one differs from what it expects, or if a rule was refused."""
+    from tapio_fast.cli._rules import test
+    _run(test, files, store, events, json)
 
 
 @app.command()
