@@ -17,10 +17,13 @@ from test_store import recorded
 
 from tapio_fast.cli import main
 from tapio_fast.errors import FilterError
+from tapio_fast.filtering import _falco_fields
+from tapio_fast.filtering._falco_events import FAMILIES
 from tapio_fast.filtering._fields import FACTS, catalogue
 from tapio_fast.filtering._judge import Judge
 from tapio_fast.filtering._load import load_rules, rules_toml
 from tapio_fast.filtering._parser import parse
+from tapio_fast.filtering._sigma_fields import CATEGORIES
 from tapio_fast.types import Severity
 
 RULES = Path(__file__).parent / "rules"
@@ -270,3 +273,10 @@ def test_rules_are_tried_out_on_a_store(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["rules", "test", str(rules), "--store", str(tmp_path / "store"), "--json"]) == 0
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert last == {"events": 201 + 100 + 14, "hits": {"ls": 7, "net": 100}, "unexpected": 0}
+
+
+def test_manual_names_every_field_and_event_that_converts() -> None:
+    text = (Path(__file__).parent.parent / "docs" / "rules.md").read_text()
+    named = {*_falco_fields.FIELDS, *_falco_fields.INDEXED, *chain.from_iterable(c.fields for c in CATEGORIES.values()), *CATEGORIES,
+             *chain.from_iterable((*f.core, *f.others) for f in FAMILIES)}
+    assert [name for name in sorted(named) if f"`{name}`" not in text and f"`{name}[1]`" not in text] == []
