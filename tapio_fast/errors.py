@@ -14,6 +14,7 @@
       OutOfMemoryError           MemoryError       rings, pools or batches did not fit
       ClosedError                ValueError        used after close, as with a closed file
       OutputError                OSError           an output that could not deliver
+      MissingExtraError          ImportError       a package of an extra that is not installed
 
 Every message is one sentence: the thing, the cause, the next step. Relies on _escape only.
 """
@@ -25,8 +26,8 @@ import os
 from tapio_fast._escape import escape
 
 __all__ = [
-    "ClosedError", "ConfigError", "CorruptStoreError", "FilterError", "LayoutError", "OutOfMemoryError", "OutputError",
-    "PermissionDeniedError", "ProgramLoadError", "StoreError", "StoreLockedError", "TapioError", "UnsupportedPlatformError",
+    "ClosedError", "ConfigError", "CorruptStoreError", "FilterError", "LayoutError", "MissingExtraError", "OutOfMemoryError",
+    "OutputError", "PermissionDeniedError", "ProgramLoadError", "StoreError", "StoreLockedError", "TapioError", "UnsupportedPlatformError",
     "error_for",
 ]
 
@@ -93,6 +94,10 @@ class ClosedError(TapioError, ValueError):
 
 class OutputError(TapioError, OSError):
     """Say which output could not deliver, and what became of its events."""
+
+
+class MissingExtraError(TapioError, ImportError):
+    """Name the package that is not installed, and the extra that brings it."""
 
 
 RIGHTS_STEP = "run as root, or give the process CAP_BPF and CAP_PERFMON; `tapio-fast doctor` tells which is missing"

@@ -19,6 +19,7 @@ TREE = {
     "ConfigError": ("TapioError", ValueError), "FilterError": ("TapioError", ValueError), "StoreError": ("TapioError", OSError),
     "CorruptStoreError": ("StoreError", OSError), "StoreLockedError": ("StoreError", OSError),
     "OutOfMemoryError": ("TapioError", MemoryError), "ClosedError": ("TapioError", ValueError), "OutputError": ("TapioError", OSError),
+    "MissingExtraError": ("TapioError", ImportError),
 }
 CASES = [
     (errno.EPERM, "load", errors.PermissionDeniedError), (errno.EACCES, "open store", errors.PermissionDeniedError),
