@@ -28,6 +28,7 @@ if _TYPE_CHECKING:
         TapioError,
         UnsupportedPlatformError,
     )
+    from tapio_fast.estimation import estimate
     from tapio_fast.events import ContainerContext, EnrichedEvent, K8sContext, NetworkContext, ProcessContext, RawEvent
     from tapio_fast.filtering import EventFilter, FilterRule, KernelFilter
     from tapio_fast.formatting import RawEventFormatter
@@ -54,7 +55,7 @@ __all__ = [
     "PlatformReport", "ProcessContext", "ProcessEventType", "ProgramLoadError", "RawEvent", "RawEventFormatter", "RawStore",
     "RecordBatch", "SecurityAction", "SecurityEventType", "Severity", "Statistics", "StoreError", "StoreLockedError", "SyntheticSource",
     "TapioError",
-    "UnsupportedPlatformError", "is_supported", "probe",
+    "UnsupportedPlatformError", "estimate", "is_supported", "probe",
 ]
 
 # Names are imported when they are first used: a program that only reads stores does not pay for the collector.
@@ -64,6 +65,7 @@ _HOMES = {
     "config": "Config",
     "errors": "ClosedError ConfigError CorruptStoreError FilterError LayoutError OutputError PermissionDeniedError ProgramLoadError "
               "StoreError StoreLockedError TapioError UnsupportedPlatformError",
+    "estimation": "estimate",
     "events": "ContainerContext EnrichedEvent K8sContext NetworkContext ProcessContext RawEvent",
     "filtering": "EventFilter FilterRule KernelFilter",
     "formatting": "RawEventFormatter",

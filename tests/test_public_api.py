@@ -16,7 +16,7 @@ NAMES = {
     "PlatformReport", "ProcessContext", "ProcessEventType", "ProgramLoadError", "RawEvent", "RawEventFormatter", "RawStore",
     "RecordBatch", "SecurityAction", "SecurityEventType", "Severity", "Statistics", "StoreError", "StoreLockedError", "SyntheticSource",
     "TapioError",
-    "UnsupportedPlatformError", "is_supported", "probe",
+    "UnsupportedPlatformError", "estimate", "is_supported", "probe",
 }
 HEADER = ["ts_ns", "seq", "cgroup_id", "start_ns", "pid", "tid", "ppid", "uid", "gid", "weight", "cpu", "gen", "type", "subtype", "flags",
           "comm"]
@@ -55,6 +55,7 @@ def test_signatures_that_are_promised() -> None:
     for name in ("start", "stop", "close", "abatches", "events", "fileno", "stats", "health", "debug", "set_filter", "builder",
                  "__enter__", "__aenter__"):
         assert callable(getattr(tapio.Collector, name)), name
+    assert parameters(tapio.estimate)[:4] == ["source", "domain", "by", "value"]
     for name in ("strings", "columns", "time", "copy", "filter", "concat", "severity"):
         assert callable(getattr(tapio.RecordBatch, name)), name
     for name in ("domains", "boot_id", "wall_offset_ns", "loss"):
