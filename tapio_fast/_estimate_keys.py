@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tapio_fast import schema
-from tapio_fast.errors import OutOfMemoryError
+from tapio_fast._estimate_sums import too_many
 from tapio_fast.events import address_text
 from tapio_fast.types import subtype_name, type_name
 
@@ -122,8 +122,7 @@ class TextKey(Key):
     def _number(self, text: bytes) -> int:
         number = self._numbers.setdefault(text, len(self._numbers))
         if number >= self._limit:
-            raise OutOfMemoryError(f"cannot estimate by {self.field}: there are more than {self._limit} distinct texts; group by another field, "
-                                   "read a shorter time, or raise max_keys")
+            raise too_many("texts", f"{self.domain} by {self.field}", self._limit)
         return number
 
     def decode(self, codes: np.ndarray) -> np.ndarray:

@@ -21,6 +21,12 @@ Columns = Iterable[np.ndarray | None]
 _Table = tuple[np.ndarray, list[np.ndarray], list[np.ndarray]]      # keys, sums, maxima
 
 
+def too_many(things: str, what: str, limit: int) -> OutOfMemoryError:
+    """Return the error that says that there are more of something than may be kept."""
+    return OutOfMemoryError(f"cannot estimate {what}: there are more than {limit} distinct {things}; group by fewer fields, read a shorter "
+                            "time, or raise max_keys")
+
+
 class Sums:
     """Sums (and maxima) of columns by key.
 
@@ -53,8 +59,7 @@ class Sums:
         if keys.shape[1]:
             self.keys, self.sums, self.maxima = _fold(keys, _joined(parts, 1), _joined(parts, 2))
         if self.keys.shape[1] > self._limit:
-            raise OutOfMemoryError(f"cannot estimate {self._what}: there are more than {self._limit} distinct keys; group by fewer fields, "
-                                   "read a shorter time, or raise max_keys")
+            raise too_many("keys", self._what, self._limit)
 
 
 def starts_of(keys: np.ndarray) -> np.ndarray:

@@ -16,6 +16,7 @@ import numpy as np
 from tapio_fast import schema
 from tapio_fast._escape import escape
 from tapio_fast._estimate_books import CONNECTION, PROCESS, RECORD, UNKNOWN, Books
+from tapio_fast._estimate_clusters import Connections, clustered, names
 from tapio_fast._estimate_keys import check_field, make_key
 from tapio_fast._estimate_sums import RELIABLE_N, RELIABLE_SHARE, Sums, cluster_totals, interval, moments, starts_of
 from tapio_fast.batch import RecordBatch
@@ -28,8 +29,10 @@ Keyed = Literal["process", "connection", False] | None
 MAX_KEYS = 1_000_000
 _SLICE = 1 << 17            # rows worked on at a time
 _SHOWN = 20                 # rows of a repr
-# kinds whose rows stand for `count` operations that the kernel added up
-_COUNTED = ("file.read", "file.write", "memory.page_fault", "memory.reclaim", "memory.compaction", "memory.limit")
+# kinds whose rows stand for several operations that the kernel added up, and by domain the field that says how many
+_COUNTED = ("file.read", "file.write", "memory.page_fault", "memory.reclaim", "memory.compaction", "memory.limit",
+            "security.capability_denied")
+_COUNTS = {"file": "count", "memory": "count", "security": "object_id"}
 # columns of sums by key, after which come the three of moments()
 _N, _TOTAL, _SEEN, _SAMPLED, _SIZE, _BAD, _UNKNOWN, _NEGATIVE, _MOMENTS = range(9)
 _WIDTH = _MOMENTS + 3
@@ -164,6 +167,7 @@ class _Question:
         # a part of a cluster: its key, then collection, way of drawing, two numbers that name process or connection, bits of the weight
         self._parts = Sums(self._width + 5, 1, limit=max_keys, what=what)
         self._books = Books(domain)
+        self._connections = Connections(max_keys)
 
     def read(self, batch: RecordBatch) -> None:
         """Add a batch."""
@@ -174,18 +178,21 @@ class _Question:
             drawn = np.full(len(rows), self._drawn, np.uint8)
         if len(rows):
             keys = np.concatenate([np.empty((0, len(rows)), np.uint64), *(key.encode(batch) for key in self._keys)])
+            turns = np.zeros(len(rows), np.uint64)
+            if (drawn == CONNECTION).any():
+                turns = self._connections.turns(rows, self._books.run)
             for i in range(0, len(rows), _SLICE):
                 part = slice(i, i + _SLICE)
-                self._add(rows[part], keys[:, part], drawn[part])
+                self._add(rows[part], keys[:, part], drawn[part], turns[part])
 
     def _values(self, rows: np.ndarray) -> np.ndarray:
         if self.value == "count":
             if not self._counted.any():
                 return np.ones(len(rows))
-            return np.where(self._counted[rows["subtype"]], rows["count"], 1).astype(float)
+            return np.where(self._counted[rows["subtype"]], rows[_COUNTS[self.domain]], 1).astype(float)
         return np.ones(len(rows)) if self.value == "records" else rows[self.value].astype(float)
 
-    def _add(self, rows: np.ndarray, keys: np.ndarray, drawn: np.ndarray) -> None:
+    def _add(self, rows: np.ndarray, keys: np.ndarray, drawn: np.ndarray, turns: np.ndarray) -> None:
         y, w = self._values(rows), rows["weight"].astype(float)
         bad = ~((w >= 1) & np.isfinite(w))      # no inverse of a chance: the record was seen, so it counts once
         w[bad] = 1.0
@@ -195,21 +202,18 @@ class _Question:
         sampled = w > 1
         top = None
         if sampled.any():
-            clustered = sampled & (drawn != RECORD) & (drawn != UNKNOWN)
-            alone = w * y * (sampled & ~clustered)
+            shared = sampled & clustered(self.domain, rows, drawn)
+            alone = w * y * (sampled & ~shared)
             extra = (w - 1) * y
             top = np.abs(alone)
             sums[_SAMPLED], sums[_SIZE], sums[_UNKNOWN] = sampled.astype(float), top, _some(sampled & (drawn == UNKNOWN))
             sums[_MOMENTS:] = moments(extra, alone * extra)
-            if clustered.any():
-                self._add_parts(rows[clustered], keys[:, clustered], drawn[clustered], y[clustered])
+            if shared.any():
+                self._add_parts(rows[shared], keys[:, shared], drawn[shared], turns[shared], y[shared])
         self._groups.add(keys, sums, [top])
 
-    def _add_parts(self, rows: np.ndarray, keys: np.ndarray, drawn: np.ndarray, y: np.ndarray) -> None:
-        first, second = rows["pid"].astype(np.uint64), rows["start_ns"].copy()
-        if self.domain == "network":
-            by_socket = drawn == CONNECTION
-            first[by_socket], second[by_socket] = rows["netns"][by_socket], rows["cookie"][by_socket]
+    def _add_parts(self, rows: np.ndarray, keys: np.ndarray, drawn: np.ndarray, turns: np.ndarray, y: np.ndarray) -> None:
+        first, second = names(self.domain, rows, drawn, turns)
         bits = np.ascontiguousarray(rows["weight"]).view(np.uint32)      # of positive floats: they sort as the weights do
         run = np.full(len(rows), self._books.run)
         named = [column.astype(np.uint64)[np.newaxis] for column in (run, drawn, first, second, bits)]
@@ -268,7 +272,7 @@ class _Question:
 
 
 def _counted(domain: str, value: str) -> np.ndarray:
-    """Return bool[256]: subtypes whose rows stand for `count` operations; check that the value can be summed."""
+    """Return bool[256]: subtypes whose rows stand for several operations; check that the value can be summed."""
     out = np.zeros(256, bool)
     if value in ("count", "records"):
         kinds = [schema.KIND_BY_NAME[name] for name in _COUNTED]

@@ -20,38 +20,48 @@ from hypothesis import strategies as st
 import tapio_fast as tapio
 from tapio_fast import errors, schema
 
-RATES = made.rates(("network.connect", 0.5, 0), ("network.accept", 0.5, 1), ("network.close", 0.5, 2))
+RATES = made.rates(("network.connect", 0.5, 0), ("network.accept", 0.5, 1), ("network.retransmit", 0.5, 2), ("network.close", 0.5, 2))
+CLOSE, RETRANSMIT, TCP, UDP = 2, 9, 6, 17
 
 
 def network_rows(seed: int, n: int) -> np.ndarray:
-    """Rows of three kinds, drawn by record, process and connection; few values, so that keys meet."""
+    """Rows of four kinds, drawn by record, process and connection; few values, so that keys meet."""
     rng = np.random.default_rng(seed)
-    rows = made.rows_of("network", n, ts_ns=np.arange(n), subtype=rng.integers(0, 3, n), pid=rng.integers(0, 4, n),
+    rows = made.rows_of("network", n, ts_ns=np.arange(n), subtype=rng.choice([0, 1, CLOSE, RETRANSMIT, RETRANSMIT], n), pid=rng.integers(0, 4, n),
                         start_ns=rng.integers(0, 2, n), cookie=rng.integers(0, 5, n), netns=rng.integers(0, 2, n), uid=rng.integers(0, 3, n),
-                        errno=rng.integers(-2, 2, n), bytes_sent=rng.integers(0, 1000, n), weight=rng.choice([1, 1.5, 2, 4], n))
+                        errno=rng.integers(-2, 2, n), bytes_sent=rng.integers(0, 1000, n),
+                        protocol=rng.choice([TCP, TCP, UDP], n), weight=rng.choice([1, 1.5, 2, 4], n))
     rows["comm"] = rng.choice([b"sh", b"a-name-of-16-byt", b""], n)
     return rows
 
 
+def fates(rows: np.ndarray) -> list[Any]:
+    """Whose draw decided about each row (in the order of time), a row at a time."""
+    closed: dict[int, int] = defaultdict(int)
+    out: list[Any] = []
+    for i, row in enumerate(rows):
+        subtype, cookie, tcp = int(row["subtype"]), int(row["cookie"]), row["protocol"] == TCP and row["cookie"] != 0
+        if subtype == 1 and row["pid"]:
+            out.append(("process", int(row["pid"]), int(row["start_ns"])))
+        elif subtype in (CLOSE, RETRANSMIT) and tcp:
+            out.append(("connection", cookie, int(row["netns"]), closed[cookie]))
+        else:
+            out.append(i)
+        closed[cookie] += bool(subtype == CLOSE and tcp)
+    return out
+
+
 def reference(rows: np.ndarray, by: list[str], value: str) -> dict[tuple[Any, ...], tuple[float, float, int]]:
     """Key -> (estimate, standard error, n), a record and a pair of a cluster's records at a time."""
-    groups = defaultdict(list)
-    for row in rows:
-        groups[tuple(row[f].item() for f in by)].append(row)
+    groups: dict[Any, dict[Any, list[tuple[float, float]]]] = defaultdict(lambda: defaultdict(list))
+    for row, fate in zip(rows, fates(rows), strict=True):
+        y = float(row[value]) if value != "count" else 1.0
+        groups[tuple(row[f].item() for f in by)][fate].append((float(row["weight"]), y))
     out = {}
-    for key, members in groups.items():
-        total = variance = 0.0
-        clusters: dict[Any, list[tuple[float, float]]] = defaultdict(list)
-        for i, row in enumerate(members):
-            w, y = float(row["weight"]), float(row[value]) if value != "count" else 1.0
-            total += w * y
-            process, connection = (row["pid"], row["start_ns"]), (row["netns"], row["cookie"])
-            clusters[{0: i, 1: ("p", process), 2: ("c", connection)}[int(row["subtype"])]].append((w, y))
-        for parts in clusters.values():
-            for w1, y1 in parts:
-                for w2, y2 in parts:
-                    variance += max(w1, w2) * (min(w1, w2) - 1) * y1 * y2
-        out[key] = total, math.sqrt(max(variance, 0)), len(members)
+    for key, clusters in groups.items():
+        every = [one for parts in clusters.values() for one in parts]
+        variance = sum(max(w1, w2) * (min(w1, w2) - 1) * y1 * y2 for parts in clusters.values() for w1, y1 in parts for w2, y2 in parts)
+        out[key] = sum(w * y for w, y in every), math.sqrt(max(variance, 0)), len(every)
     return out
 
 
@@ -138,6 +148,8 @@ def test_rows_that_stand_for_many_count_as_many() -> None:
     assert {r["subtype"]: r["estimate"] for r in tapio.estimate(batch, "file", by="subtype")} == {"open": 4, "read": 20, "write": 40}
     assert tapio.estimate(batch, "file", value="records")["estimate"].tolist() == [8]
     assert tapio.estimate(batch, "file", value="size")["estimate"].tolist() == [40]
+    denied = made.rows_of("security", 2, subtype=[tapio.SecurityEventType.CAPABILITY_DENIED, tapio.SecurityEventType.MEMFD], object_id=30)
+    assert tapio.estimate(made.batch_of(denied), "security")["estimate"].tolist() == [31]
     faults = made.rows_of("memory", 2, subtype=tapio.MemoryEventType.PAGE_FAULT, count=[0, 7], minor_faults=100)
     assert tapio.estimate(made.batch_of(faults), "memory")["estimate"].tolist() == [7]
     assert tapio.estimate(made.batch_of(faults), "memory", value="minor_faults")["estimate"].tolist() == [200]
@@ -195,7 +207,7 @@ def test_keys_far_apart_and_many() -> None:
 
 
 def test_more_keys_than_allowed_is_an_error_that_says_what_to_do() -> None:
-    rows = made.rows_of("cpu", 300, pid=np.arange(300), weight=2)
+    rows = made.rows_of("cpu", 300, pid=1 + np.arange(300), weight=2)
     batch = made.batch_of(rows)
     assert len(tapio.estimate(batch, "cpu", by=["pid"], max_keys=300)) == 300
     with pytest.raises(errors.OutOfMemoryError, match="cpu by pid: there are more than 299 distinct keys; .*max_keys"):

@@ -17,7 +17,7 @@ N = 400
 
 def one_process(**fields: Any) -> np.ndarray:
     """Rows of weight 2, in four processes: 2 * 400 by record is 28.3, by process 2 * 4 * 100^2 is 282.8 of standard error."""
-    return made.rows_of("cpu", N, ts_ns=np.arange(N) * 10, pid=np.arange(N) % 4, weight=2, **fields)
+    return made.rows_of("cpu", N, ts_ns=np.arange(N) * 10, pid=1 + np.arange(N) % 4, weight=2, **fields)
 
 
 BY_RECORD, BY_PROCESS = pytest.approx((2 * N) ** 0.5), pytest.approx((2 * 4 * 100**2) ** 0.5)
@@ -77,14 +77,25 @@ def test_another_collection_draws_anew_and_its_rates_are_its_own() -> None:
     assert row_of(tapio.estimate([one, silent], "cpu"))["reliable"] is False, "silent is of a run without RATE rows"
 
 
+def test_what_belongs_to_no_key_is_drawn_by_itself() -> None:
+    nobody = made.rows_of("cpu", N, weight=2)
+    assert row_of(tapio.estimate(made.batch_of(nobody, made.rates(("cpu.usage", 0.5, 1))), "cpu"))["std_error"] == BY_RECORD
+    told = made.rates(("network.connect", 0.5, 2))
+    for fields in ({"protocol": 17, "cookie": 5}, {"protocol": 6, "cookie": 0}):
+        row = row_of(tapio.estimate(made.batch_of(made.rows_of("network", N, weight=2, pid=9, **fields), told), "network"))
+        assert row["std_error"] == BY_RECORD and row["reliable"] is True
+    tcp = made.rows_of("network", N, weight=2, protocol=6, cookie=5)
+    assert row_of(tapio.estimate(made.batch_of(tcp, told), "network"))["std_error"] == pytest.approx((2 * N**2) ** 0.5)
+
+
 def test_one_key_of_more_than_a_hundredth_is_not_reliable() -> None:
     told = made.rates(("cpu.usage", 0.5, 1))
-    even = made.rows_of("cpu", 1000, pid=np.arange(1000) % 200, weight=2)
+    even = made.rows_of("cpu", 1000, pid=1 + np.arange(1000) % 200, weight=2)
     assert row_of(tapio.estimate(made.batch_of(even, told), "cpu"))["reliable"] is True
     uneven = even.copy()
-    uneven["pid"][:5] = 0       # pids 0 to 4 lose one each: pid 0 has 9 of 1000
+    uneven["pid"][:5] = 1       # pids 2 to 5 lose one each: pid 1 has 9 of 1000
     assert row_of(tapio.estimate(made.batch_of(uneven, told), "cpu"))["reliable"] is True
-    uneven["pid"][:7] = 0       # 11 of 1000
+    uneven["pid"][:7] = 1       # 11 of 1000
     assert row_of(tapio.estimate(made.batch_of(uneven, told), "cpu"))["reliable"] is False
     values = made.rows_of("cpu", 1000, rss=1, weight=2)
     values["rss"][0] = 20

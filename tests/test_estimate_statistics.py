@@ -77,6 +77,8 @@ def estimates(seed: int, population: np.ndarray, draw: Any, rates: np.ndarray, d
         kept, weights = draw(np.random.default_rng([seed, run]))
         rows = population[kept]
         rows["gid"], rows["weight"] = run, weights[kept]
+        if domain == "network":
+            rows["cookie"] += np.uint64(run << 32)      # sockets of their own, or one run's close ends another's connection
         runs.append(rows)
     rows = np.concatenate(runs)
     rows = rows[np.argsort(rows["ts_ns"], kind="stable")]
@@ -134,11 +136,11 @@ def processes(seed: int, sizes: np.ndarray, domain: str, **fields: Any) -> np.nd
     """Rows of processes of these sizes, mixed in time. Pids are used again, by processes that started later."""
     rng = np.random.default_rng(seed)
     owner = rng.permutation(np.repeat(np.arange(len(sizes)), sizes))
-    return made.rows_of(domain, len(owner), ts_ns=np.arange(len(owner)), pid=owner // 2, start_ns=1000 + owner % 2 * 7, **fields)
+    return made.rows_of(domain, len(owner), ts_ns=np.arange(len(owner)), pid=1 + owner // 2, start_ns=1000 + owner % 2 * 7, **fields)
 
 
 def identity(rows: np.ndarray) -> np.ndarray:
-    return rows["pid"].astype(np.int64) * 2 + (rows["start_ns"] > 1000)
+    return rows["pid"].astype(np.int64) * 2 - 2 + (rows["start_ns"] > 1000)
 
 
 def test_counts_drawn_by_process_while_the_rate_changes() -> None:
@@ -159,13 +161,35 @@ def test_sums_drawn_by_connection() -> None:
     owner = rng.permutation(np.repeat(np.arange(connections), rng.integers(1, 6, connections)))
     sent = rng.integers(100, 2000, len(owner))
     # the same cookie in two namespaces is two connections
-    population = made.rows_of("network", len(owner), ts_ns=np.arange(len(owner)), cookie=owner // 2, netns=owner % 2, bytes_sent=sent)
+    population = made.rows_of("network", len(owner), ts_ns=np.arange(len(owner)), cookie=1 + owner // 2, netns=owner % 2, bytes_sent=sent,
+                              protocol=6)
     chance = np.full(len(owner), 0.3)
     table = estimates(6, population, lambda rng: drawn_once_per(rng, owner, chance), made.rates(("network.connect", 0.3, 2)), "network",
                       value="bytes_sent")
     outcome = Outcome(float(sent.sum()), table)
     outcome.assert_fair()
     assert_covers(outcome.hits, RUNS)
+
+
+def test_connections_that_use_a_socket_one_after_the_other() -> None:
+    """Twenty sockets, a hundred connections each; only the close record tells where one ends."""
+    rng = np.random.default_rng(11)
+    lengths = rng.integers(2, 6, 2000)
+    owner = np.repeat(np.arange(2000), lengths)
+    last = np.append(np.diff(owner) > 0, True)
+    kinds = np.where(last, tapio.NetworkEventType.CLOSE, tapio.NetworkEventType.CONNECT)
+    # connections of one socket follow each other, those of different sockets run side by side
+    position = np.arange(len(owner)) - np.repeat(np.cumsum(lengths) - lengths, lengths)
+    order = np.lexsort((owner, position, owner // 20))
+    population = made.rows_of("network", len(owner), ts_ns=np.arange(len(owner)), subtype=kinds[order], cookie=1 + owner[order] % 20,
+                              protocol=6)
+    chance = np.full(len(owner), 0.25)
+    told = made.rates(("network.connect", 0.25, 2), ("network.close", 0.25, 2))
+    table = estimates(11, population, lambda rng: drawn_once_per(rng, owner[order], chance), told, "network")
+    outcome = Outcome(len(population), table)
+    outcome.assert_fair()
+    assert_covers(outcome.hits, RUNS)
+    assert table["reliable"].all()
 
 
 def test_one_draw_for_kinds_with_different_rates() -> None:
