@@ -100,7 +100,7 @@ class Books:
     def drawn(self, batch: RecordBatch, rows: np.ndarray) -> np.ndarray:
         """Return u1[n]: how the fate of each row was drawn, by the last RATE row of its kind up to its time.
 
-        A row before the first RATE row of its kind is judged by that one if it is in the same batch, else it is UNKNOWN.
+        A row before the first RATE row of its kind is judged by that one if both are in this batch, else it is UNKNOWN.
         """
         told, _ = _meta(batch, "rate")
         told = told[np.isin(told["object_id"], list(self._kinds)) & (told["cause"] <= CONNECTION)]

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Keyed = Literal["process", "connection", False] | None
 MAX_KEYS = 1_000_000
 _SLICE = 1 << 17            # rows worked on at a time
+_PASS = 1 << 14             # rows that are enough for a pass
 _SHOWN = 20                 # rows of a repr
 # kinds whose rows stand for several operations that the kernel added up, and by domain the field that says how many
 _COUNTED = ("file.read", "file.write", "memory.page_fault", "memory.reclaim", "memory.compaction", "memory.limit",
@@ -123,7 +124,7 @@ def estimate(source: RecordBatch | Iterable[RecordBatch] | RawStore, domain: str
     Raises KeyError (no such domain or field), ValueError (nothing can be grouped by or summed over it), OutOfMemoryError (max_keys).
     """
     asked = _Question(domain, (by,) if isinstance(by, str) else tuple(by), value, keyed, max_keys)
-    for batch in _batches(source, domain):
+    for batch in _together(_batches(source, domain)):
         asked.read(batch)
     return asked.answer()
 
@@ -144,6 +145,25 @@ def _batches(source: Any, domain: str) -> Iterator[RecordBatch]:
 
 def _some(which: np.ndarray) -> np.ndarray | None:
     return which.astype(float) if which.any() else None
+
+
+def _together(batches: Iterator[RecordBatch]) -> Iterator[RecordBatch]:
+    """Make one batch out of small ones that follow each other: epochs of a quiet machine are a few rows, and each costs a millisecond."""
+    pile: list[RecordBatch] = []
+    rows = 0
+    for batch in batches:
+        # one without meta rows has its losses in its header only, which concat would add to those that EPOCH rows tell
+        alone = len(batch) >= _PASS or schema.META not in batch
+        if pile and (alone or rows >= _PASS or batch._core.info[3:] != pile[0]._core.info[3:]):
+            yield RecordBatch.concat(pile)
+            pile, rows = [], 0
+        if alone:
+            yield batch
+        else:
+            pile.append(batch)
+            rows += len(batch)
+    if pile:
+        yield RecordBatch.concat(pile)
 
 
 class _Question:
