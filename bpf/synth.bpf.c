@@ -30,6 +30,7 @@ static __always_inline void tf_make_who(struct tf_who *who, __u64 n)
 	who->cgroup_id = 0x1000000 + (n & 15);
 	who->start_ns = 1000000ull * (1 + (n & 0xfff));
 	who->followed = 0;
+	who->born_ns = 1 + (n >> 2);
 	who->comm[0] = 0x68746e7973ull; /* "synth" */
 	who->comm[1] = 0;
 	who->uid = n & 0xffff;

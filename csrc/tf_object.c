@@ -71,6 +71,7 @@ static int set_consts(struct tf_object *o, char *msg, size_t msg_size)
 {
 	const struct tf_object_opts *w = &o->opts;
 	struct tf_consts *c = &o->consts;
+	uint32_t keys = 0;
 
 	if (getrandom(&c->seed, sizeof(c->seed), 0) != sizeof(c->seed)) {
 		snprintf(msg, msg_size, "cannot get 8 random bytes for the sampling key: %s", strerror(errno));
@@ -84,9 +85,14 @@ static int set_consts(struct tf_object *o, char *msg, size_t msg_size)
 	c->path_max = TF_PATH_CAP;
 	c->own_netns_only = w->netns;
 	memcpy(c->kinds, w->kind_mask, sizeof(c->kinds));
+	for (int i = 0; i < TF_KIND_MAX / 64; i++) {
+		c->by_process[i] = w->by_process[i];
+		c->by_connection[i] = w->by_connection[i];
+		keys |= (w->by_process[i] ? TF_O_BY_PROCESS : 0) | (w->by_connection[i] ? TF_O_BY_CONNECTION : 0);
+	}
 	c->threshold_bytes = w->threshold_bytes;
 	c->content_max = w->content_max;
-	c->options = w->options | (w->globs ? TF_O_NOT_COMMS : 0);
+	c->options = w->options | (w->globs ? TF_O_NOT_COMMS : 0) | (w->synth ? TF_O_THROTTLE : 0) | keys;
 	c->page_size = (uint32_t)sysconf(_SC_PAGESIZE);
 	return 0;
 }
@@ -114,6 +120,11 @@ static void close_source(void *self)
 	tf_object_close(self);
 }
 
+static int set_rate(void *self, uint32_t kind, uint32_t threshold, uint32_t weight_bits, uint64_t since_ns)
+{
+	return tf_object_set_rate(self, kind, threshold, weight_bits, since_ns);
+}
+
 static int show_source(struct tf_object *o, char *msg, size_t msg_size)
 {
 	struct tf_source *s = &o->source;
@@ -122,8 +133,10 @@ static int show_source(struct tf_object *o, char *msg, size_t msg_size)
 		.name = "kernel", .self = o, .rings = o->rings, .nrings = o->nrings, .ncpu = o->ncpu, .ring_fds = o->ring_fds,
 		.ledger = o->mapped[TF_M_LEDGER], .cpus = o->mapped[TF_M_CPUS], .lanes = o->mapped[TF_M_LANES],
 		.settings = o->mapped[TF_M_SETTINGS], .gate = true, .run_id = tf_boot_ns(), .step = tf_snapshot_step,
-		.tick = tf_pressure_tick, .close = close_source,
+		.tick = tf_pressure_tick, .close = close_source, .set_rate = set_rate, .throttled = o->mapped[TF_M_THROTTLED],
 	};
+	for (int i = 0; i < TF_KIND_MAX / 64; i++)
+		s->keyed[i] = o->opts.by_process[i] | o->opts.by_connection[i];
 	if (!tf_boot_id(s->boot_id))
 		return 0;
 	snprintf(msg, msg_size, "cannot read /proc/sys/kernel/random/boot_id: is /proc mounted?");

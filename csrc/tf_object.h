@@ -20,6 +20,7 @@ struct tf_object_opts {
 	uint32_t map_entries;           /* of hash maps; 0 = 10000 */
 	uint32_t netns;                 /* id: only this network namespace; 0 = all */
 	uint32_t options;               /* bits: tf_option */
+	uint64_t by_process[TF_KIND_MAX / 64], by_connection[TF_KIND_MAX / 64]; /* bits: kinds drawn by key, see tf_consts */
 	uint32_t content_max;           /* bytes: of a read or write kept */
 	uint64_t threshold_bytes;       /* mappings from this size on */
 	const struct tf_globs *globs;   /* names of processes that [programs.process] leaves out; NULL = none; read by tf_object_open only */
@@ -85,7 +86,9 @@ struct tf_rules_spec {
 	size_t n_follow;
 };
 int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s);
-int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits);
+/* From now on; by key: for keys born from since_ns on, or for all there are before the programs are attached. One thread at a time. */
+int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits, uint64_t since_ns);
+/* -EOPNOTSUPP: the programs were loaded without TF_O_THROTTLE (the load generator always has it). */
 int tf_object_set_throttle(struct tf_object *o, uint64_t rate, uint64_t burst);
 /* Puts a directory or file into the kernel's sets (bits: tf_path_set); shorter paths first. -ENOENT: it is not there; paths that user
  * memory claims are matched by its text all the same. -ENAMETOOLONG: above 247 bytes. -E2BIG, -ENOSPC: too many. */

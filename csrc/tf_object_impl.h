@@ -17,7 +17,7 @@
 
 /* The maps that all parts share, made by the base part. */
 enum tf_shared_map {
-	TF_M_LEDGER, TF_M_CPUS, TF_M_LANES, TF_M_SETTINGS, TF_M_RULES, TF_M_RATES, TF_M_SYS_WANTS,
+	TF_M_LEDGER, TF_M_CPUS, TF_M_LANES, TF_M_SETTINGS, TF_M_RULES, TF_M_RATES, TF_M_SYS_WANTS, TF_M_THROTTLED, TF_M_HISTORY,
 	TF_M_MAPPED, /* the ones above are mapped into our memory */
 	TF_M_SLOTS = TF_M_MAPPED, TF_M_RINGS_CRIT, TF_M_RINGS_BULK, TF_M_RULE_SETS, TF_M_RULE_TRIES, TF_M_FOLLOW, TF_M_BUCKETS, TF_M_DNS,
 	TF_M_SIZED, /* the sizes of the ones above are ours to set */
@@ -124,6 +124,7 @@ void tf_drop_core_btf(struct tf_object *o);
 
 /* tf_object_maps.c */
 void tf_plan_rings(struct tf_object *o);
+bool tf_draws_keys(const struct tf_object *o);  /* some kind is drawn by key */
 int tf_size_maps(struct tf_object *o);
 int tf_make_rings(struct tf_object *o, char *msg, size_t msg_size);     /* the programs see them when tf_rings_ready returns 0 */
 int tf_rings_ready(struct tf_object *o, char *msg, size_t msg_size);

@@ -13,7 +13,8 @@
 
 static const char *const map_names[TF_M_COUNT] = {
 	[TF_M_LEDGER] = "tf_ledger", [TF_M_CPUS] = "tf_cpus", [TF_M_LANES] = "tf_lanes", [TF_M_SETTINGS] = ".data.tf_settings",
-	[TF_M_RULES] = ".data.tf_rules", [TF_M_RATES] = ".data.tf_rates", [TF_M_SLOTS] = "tf_slots", [TF_M_RINGS_CRIT] = "tf_rings_crit",
+	[TF_M_RULES] = ".data.tf_rules", [TF_M_RATES] = ".data.tf_rates", [TF_M_THROTTLED] = "tf_throttled",
+	[TF_M_HISTORY] = "tf_history", [TF_M_SLOTS] = "tf_slots", [TF_M_RINGS_CRIT] = "tf_rings_crit",
 	[TF_M_RINGS_BULK] = "tf_rings_bulk", [TF_M_RULE_SETS] = "tf_rule_sets", [TF_M_RULE_TRIES] = "tf_rule_tries",
 	[TF_M_FOLLOW] = "tf_follow",
 	[TF_M_BUCKETS] = "tf_buckets", [TF_M_OWNERS] = "tf_owners", [TF_M_SYS_WANTS] = "tf_sys_wants", [TF_M_GLOBS] = "tf_globs",
@@ -61,6 +62,14 @@ void tf_plan_rings(struct tf_object *o)
 	o->ring_bytes[TF_CRITICAL] = bulk / 8 < MIN_CRIT_RING ? MIN_CRIT_RING : bulk / 8;
 }
 
+bool tf_draws_keys(const struct tf_object *o)
+{
+	for (int i = 0; i < TF_KIND_MAX / 64; i++)
+		if (o->opts.by_process[i] | o->opts.by_connection[i])
+			return true;
+	return false;
+}
+
 int tf_size_maps(struct tf_object *o)
 {
 	const uint32_t tables = o->opts.map_entries ? o->opts.map_entries : 10000;
@@ -68,6 +77,7 @@ int tf_size_maps(struct tf_object *o)
 		[TF_M_LEDGER] = o->ncpu * TF_KIND_MAX, [TF_M_CPUS] = o->ncpu, [TF_M_LANES] = o->nrings * TF_LANES,
 		[TF_M_SETTINGS] = 1, [TF_M_RULES] = 1, [TF_M_RATES] = 1, [TF_M_SLOTS] = o->ncpu * TF_SLOTS,
 		[TF_M_RINGS_CRIT] = o->nrings, [TF_M_RINGS_BULK] = o->nrings, [TF_M_RULE_SETS] = TF_RULE_SLOTS, [TF_M_RULE_TRIES] = TF_RULE_SLOTS,
+		[TF_M_THROTTLED] = TF_THROTTLED, [TF_M_HISTORY] = tf_draws_keys(o) ? TF_KIND_MAX : 1,
 		[TF_M_FOLLOW] = tables, [TF_M_BUCKETS] = tables, [TF_M_DNS] = tables, [TF_M_SYS_WANTS] = TF_SYS_MAX,
 	};
 
@@ -183,6 +193,7 @@ static void fill_memory(struct tf_object *o)
 {
 	struct tf_lane_state *lanes = o->mapped[TF_M_LANES];
 	struct tf_rule_slot *rules = o->mapped[TF_M_RULES];
+	struct tf_rate_history *history = o->mapped[TF_M_HISTORY];
 	uint64_t *rates = o->mapped[TF_M_RATES];
 
 	for (uint32_t i = 0; i < o->nrings * TF_LANES; i++)
@@ -190,6 +201,10 @@ static void fill_memory(struct tf_object *o)
 	for (uint32_t kind = 0; kind < TF_KIND_MAX; kind++)
 		rates[kind] = TF_RATE(TF_RATE_ALL, TF_WEIGHT_ONE);
 	memcpy(o->kept.rates, rates, sizeof(o->kept.rates));
+	for (uint32_t kind = 0; kind < (tf_draws_keys(o) ? TF_KIND_MAX : 1); kind++) {
+		history[kind].at[0].rate = rates[kind];
+		history[kind].n = 1;
+	}
 	memcpy(rules[0].kind_mask, o->opts.kind_mask, sizeof(rules[0].kind_mask));
 	for (uint32_t kind = 0; kind < TF_KIND_MAX; kind++)
 		rules[0].clauses[kind] = o->opts.kind_mask[kind / 64] >> (kind % 64) & 1;

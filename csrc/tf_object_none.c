@@ -52,9 +52,9 @@ int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s)
 	return -ENOTSUP;
 }
 
-int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits)
+int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits, uint64_t since_ns)
 {
-	(void)o, (void)kind, (void)threshold, (void)weight_bits;
+	(void)o, (void)kind, (void)threshold, (void)weight_bits, (void)since_ns;
 	return -ENOTSUP;
 }
 

@@ -272,12 +272,27 @@ int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s)
 	return gen;
 }
 
-int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits)
+/* The entry is whole before it is counted; the one it takes the place of is no longer looked at (TF_HISTORY - 1 hold). */
+static void add_to_history(struct tf_object *o, uint32_t kind, uint64_t since_ns)
+{
+	struct tf_rate_history *h = (struct tf_rate_history *)o->mapped[TF_M_HISTORY] + kind;
+	const bool first = !o->attached;
+	const uint64_t n = first ? 0 : h->n;
+
+	h->at[n % TF_HISTORY] = (struct tf_rate_since){.since_ns = first ? 0 : since_ns, .rate = o->kept.rates[kind]};
+	tf_store_release(&h->n, n + 1); /* partner: the one read of n in tf_rate_at */
+}
+
+int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits, uint64_t since_ns)
 {
 	if (kind >= TF_KIND_COUNT || tf_kind_table[kind].type == TF_META)
 		return -EINVAL;
-	o->kept.rates[kind] = TF_RATE(threshold, weight_bits);
-	tf_store_relaxed((uint64_t *)o->mapped[TF_M_RATES] + kind, o->kept.rates[kind]);
+	if (o->kept.rates[kind] == TF_RATE(threshold, weight_bits))
+		return 0;
+	tf_store_relaxed(&o->kept.rates[kind], TF_RATE(threshold, weight_bits));
+	if (o->source.keyed[kind / 64] >> (kind % 64) & 1)
+		add_to_history(o, kind, since_ns);
+	tf_store_release((uint64_t *)o->mapped[TF_M_RATES] + kind, o->kept.rates[kind]); /* partner: rates_differ */
 	return 0;
 }
 
@@ -287,6 +302,8 @@ int tf_object_set_throttle(struct tf_object *o, uint64_t rate, uint64_t burst)
 
 	if (rate > 1000000000)
 		return -EINVAL; /* below a nanosecond a record: the price of a token would be 0 */
+	if (!(o->consts.options & TF_O_THROTTLE))
+		return -EOPNOTSUPP;
 	o->kept.throttle_rate = rate;
 	o->kept.throttle_burst = burst;
 	tf_store_relaxed(&settings->throttle_burst, burst);

@@ -9,12 +9,21 @@ static uint32_t differs(bool is, const char *what, char *msg, size_t msg_size)
 	return is;
 }
 
-static bool rates_differ(const struct tf_object *o)
+/* The pump may be changing one right now: what differs is looked at again, once what we set is there for sure. */
+static bool rate_differs(const struct tf_object *o, uint32_t kind)
 {
 	const uint64_t *rates = o->mapped[TF_M_RATES];
 
+	for (int look = 0; look < 1000; look++)
+		if (tf_load_acquire(&rates[kind]) == tf_load_relaxed(&o->kept.rates[kind]))
+			return false;
+	return true;
+}
+
+static bool rates_differ(const struct tf_object *o)
+{
 	for (uint32_t k = 0; k < TF_KIND_COUNT; k++)
-		if (tf_load_relaxed(&rates[k]) != o->kept.rates[k])
+		if (rate_differs(o, k))
 			return true;
 	return false;
 }

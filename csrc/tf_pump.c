@@ -55,7 +55,11 @@ static int open_rings(struct tf_pump *p)
 		tf_store_relaxed(&p->src->lanes[i].watermark, p->src->rings[i].size / 2);
 	}
 	p->cuts = calloc((size_t)p->src->ncpu * TF_KIND_MAX, sizeof(*p->cuts));
-	return p->cuts ? tf_losses_open(p) : -ENOMEM;
+	if (!p->cuts)
+		return -ENOMEM;
+	tf_sampling_open(p);
+	rc = tf_throttle_open(p);
+	return rc ? rc : tf_losses_open(p);
 }
 
 static int watch(struct tf_pump *p, int fd, uint32_t events)
@@ -92,12 +96,9 @@ static void free_pump(struct tf_pump *p)
 	tf_queue_close(p->user);
 	for (unsigned i = 0; i < p->n_retired; i++)
 		tf_queue_close(p->retired[i]);
-	while (p->notes) {
-		struct tf_rules_note *note = p->notes;
-
-		p->notes = note->next;
-		free(note);
-	}
+	tf_notes_free(p);
+	tf_throttle_close(p);
+	tf_sampling_close(p);
 	tf_filters_close(p);
 	free(p->cuts);
 	tf_losses_close(&p->loss);
@@ -209,28 +210,6 @@ void tf_pump_detach_user(struct tf_pump *p)
 	tf_pump_unlock(p);
 }
 
-int tf_pump_note_rules(struct tf_pump *p, uint32_t gen, const char *text, size_t len)
-{
-	struct tf_rules_note *note;
-
-	if (len > 1u << 20)
-		return -E2BIG;
-	note = malloc(sizeof(*note) + len);
-	if (!note)
-		return -ENOMEM;
-	note->next = NULL;
-	note->gen = gen;
-	note->len = (uint32_t)len;
-	memcpy(note->text, text, len);
-	tf_pump_lock(p);
-	*p->notes_end = note;
-	p->notes_end = &note->next;
-	p->n_notes++;
-	p->notes_len += note->len;
-	tf_pump_unlock(p);
-	return 0;
-}
-
 int tf_pump_stop(struct tf_pump *p, uint32_t drain_ms)
 {
 	uint64_t one = 1;
@@ -270,6 +249,7 @@ void tf_pump_stats(struct tf_pump *p, struct tf_pump_stats *out)
 	tf_pump_lock(p);
 	*out = p->s;
 	p->s.max_fill_permille = 0;
+	out->keep_ppm = (uint64_t)(p->sampling.control.p * 1e6 + 0.5);
 	out->in_ring = tf_pump_in_ring(p);
 	user_stats(p, &out->user);
 	cpu_stats(p, out);

@@ -8,6 +8,7 @@
 #include "tf_drain.h"
 #include "tf_filter.h"
 #include "tf_queue.h"
+#include "tf_sample.h"
 #include "tf_source.h"
 
 struct tf_segment_writer;       /* tf_segment.h: the raw branch */
@@ -36,6 +37,8 @@ struct tf_pump_stats {
 	uint64_t max_fill_permille;         /* of the fullest ring, since the last stats call */
 	uint64_t watermark_ns;
 	uint64_t in_ring;                   /* records not yet read: by walking the rings; exact when stopped, else as of the last pass */
+	uint64_t keep_ppm;                  /* share of plain records that the controller has kept now; 1000000 = all */
+	uint64_t rate_changes;              /* RATE rows told or waiting */
 	uint64_t step_errno;                /* of the source's step, 0 = fine */
 	uint64_t self_skipped, foreign_calls;   /* of struct tf_cpu_state, of all CPUs */
 	int64_t source_status;              /* 0 running, 1 ended, -errno failed */
@@ -61,6 +64,16 @@ int tf_pump_note_rules(struct tf_pump *p, uint32_t gen, const char *text, size_t
 int tf_pump_set_filter(struct tf_pump *p, uint32_t gen, struct tf_filter *f);
 /* Of the filter set last: rows judged and kept, and what its first n rules matched. How many rules it has. */
 size_t tf_pump_filter_counts(struct tf_pump *p, uint64_t *judged, uint64_t *kept, uint64_t *hits, size_t n);
+/* Lets the controller of tf_sample.h steer the rates of kinds, each by its class, on top of what tf_pump_set_rate asks for. Before start. */
+struct tf_pump_control {
+	struct tf_control_opts o;
+	uint64_t interval_ns;           /* between steps */
+	uint8_t class[TF_KIND_MAX];     /* enum tf_sample_class */
+};
+int tf_pump_set_control(struct tf_pump *p, const struct tf_pump_control *c);    /* 0, -EINVAL, -EBUSY (started, or a recording) */
+/* Keeps threshold of 2^32 records of a kind from now on (TF_RATE_ALL: all; at least 1), at the source's gate if it has one, else in the
+ * pump; and puts a RATE row into the next epoch. Any thread. 0, -EINVAL (no such kind, meta, or a source that is a recording), -ENOMEM. */
+int tf_pump_set_rate(struct tf_pump *p, uint32_t kind, uint32_t threshold);
 /* Last pass over the rings, ends the queues, joins the threads, syncs the raw branch. Idempotent. drain_ms bounds it. */
 int tf_pump_stop(struct tf_pump *p, uint32_t drain_ms);
 void tf_pump_stats(struct tf_pump *p, struct tf_pump_stats *out);

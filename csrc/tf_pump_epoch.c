@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_pump_epoch: what ends an epoch: its losses, read as differences of the ledger, and its RULES and EPOCH rows. */
+/* tf_pump_epoch: what ends an epoch: its losses, read as differences of the ledger, the rows of what was noted, and its EPOCH row. */
 #include "tf_pump_impl.h"
 
 #include <stdlib.h>
@@ -163,19 +163,20 @@ static struct tf_meta meta_row(struct tf_pump *p, uint8_t subtype, uint32_t gen,
 	};
 }
 
-static void add_rules(struct tf_pump *p, struct tf_batch *b)
+static void add_notes(struct tf_pump *p, struct tf_batch *b)
 {
-	while (p->notes) {
-		struct tf_rules_note *note = p->notes;
-		struct tf_meta row = meta_row(p, tf_kind_table[TF_K_META_RULES].subtype, note->gen, note->len);
+	for (const struct tf_pump_note *n = p->notes; n; n = n->next) {
+		struct tf_meta row = meta_row(p, n->subtype, n->gen, n->len);
 
-		if (tf_batch_append(b, TF_META, &row, note->text, note->len))
-			tf_pump_log(p, TF_LOG_WARNING, "a RULES row did not fit its epoch: this is a bug of tf_epoch_need");
-		p->notes = note->next;
-		free(note);
+		row.h.ts_ns = n->ts_ns ? n->ts_ns : row.h.ts_ns;
+		row.object_id = n->object_id;
+		row.value = n->value;
+		row.cause = n->cause;
+		row.n_losses = n->n_losses;
+		if (tf_batch_append(b, TF_META, &row, n->data, n->len))
+			tf_pump_log(p, TF_LOG_WARNING, "a note did not fit its epoch: this is a bug of tf_epoch_need");
 	}
-	p->notes_end = &p->notes;
-	p->n_notes = p->notes_len = 0;
+	tf_notes_free(p);
 }
 
 static void read_wall_clock(struct tf_pump *p, uint64_t now)
@@ -211,7 +212,7 @@ void tf_epoch_close(struct tf_pump *p, struct tf_batch *b)
 	p->last_epoch_ns = tf_boot_ns();
 	read_wall_clock(p, p->last_epoch_ns);
 	collect_user(p);
-	add_rules(p, b);
+	add_notes(p, b);
 	add_epoch(p, b, records);
 	p->loss.prev = p->loss.now;
 	p->loss.now = was;

@@ -130,6 +130,7 @@ static int make_epoch(struct tf_pump *p, struct tf_drain_result *r, uint64_t beg
 	publish(p);
 	move_watermark(p, read_to, began_ns);
 	tf_filter_batch(p, b);
+	tf_sample_batch(p, b);
 	tf_epoch_close(p, b);
 	p->s.bad += r->bad;
 	p->s.discarded += r->discarded;
@@ -151,6 +152,9 @@ static enum outcome ring_pass(struct tf_pump *p, struct tf_drain_result *r, bool
 	tf_drain_scan(p->drain, r);
 	if (r->max_fill_permille > p->s.max_fill_permille)
 		p->s.max_fill_permille = r->max_fill_permille;
+	if (r->max_fill_permille > p->sampling.max_fill_permille)
+		p->sampling.max_fill_permille = r->max_fill_permille;
+	tf_throttle_look(p, force_epoch);
 	if (!r->bytes && !p->notes && !force_epoch && !heartbeat_due(p, now))
 		return r->busy ? PASS_BUSY : PASS_IDLE;
 	if (make_epoch(p, r, now))
@@ -273,6 +277,8 @@ void *tf_pump_main(void *pump)
 		if (p->src->tick)
 			p->src->tick(p->src->self);
 		x = one_pass(p, false);
+		if (p->drain)
+			tf_steer(p);
 		sleep_after(p, &x);
 	}
 	if (p->drain)

@@ -33,6 +33,7 @@ if _TYPE_CHECKING:
     from tapio_fast.filtering import EventFilter, FilterRule, KernelFilter
     from tapio_fast.formatting import RawEventFormatter
     from tapio_fast.platform import PlatformReport, is_supported, probe
+    from tapio_fast.sampling import AdaptiveSampling
     from tapio_fast.sources import KernelSource, MemorySource, SyntheticSource
     from tapio_fast.stats import DebugInfo, HealthStatus, Statistics
     from tapio_fast.store import RawStore
@@ -49,8 +50,9 @@ if _TYPE_CHECKING:
     )
 
 __all__ = [
-    "ClosedError", "Collector", "Config", "ConfigError", "ContainerContext", "ContainerEventType", "CorruptStoreError", "DebugInfo",
-    "EnrichedEvent", "EventFilter", "EventType", "FileEventType", "FilterError", "FilterRule", "HealthStatus", "K8sContext", "KernelFilter", "KernelSource",
+    "AdaptiveSampling", "ClosedError", "Collector", "Config", "ConfigError", "ContainerContext", "ContainerEventType", "CorruptStoreError",
+    "DebugInfo", "EnrichedEvent", "EventFilter", "EventType", "FileEventType", "FilterError", "FilterRule", "HealthStatus", "K8sContext",
+    "KernelFilter", "KernelSource",
     "LayoutError", "MemoryEventType", "MemorySource", "NetworkContext", "NetworkEventType", "OutputError", "PermissionDeniedError",
     "PlatformReport", "ProcessContext", "ProcessEventType", "ProgramLoadError", "RawEvent", "RawEventFormatter", "RawStore",
     "RecordBatch", "SecurityAction", "SecurityEventType", "Severity", "Statistics", "StoreError", "StoreLockedError", "SyntheticSource",
@@ -70,6 +72,7 @@ _HOMES = {
     "filtering": "EventFilter FilterRule KernelFilter",
     "formatting": "RawEventFormatter",
     "platform": "PlatformReport is_supported probe",
+    "sampling": "AdaptiveSampling",
     "sources": "KernelSource MemorySource SyntheticSource",
     "stats": "DebugInfo HealthStatus Statistics",
     "store": "RawStore",

@@ -72,6 +72,8 @@ class NetworkConfig(Section):
               allowed='a list of "TCP", "UDP", "ICMP"'), ("TCP", "UDP", "ICMP"), "transport protocols to collect")
     aggregate: bool = setting(flag(), True, "UDP: one flow per socket; false: also a record per send and receive")
     sampling_rate: float = setting(_RATE, 1.0, "share of network records kept, decided in the kernel")
+    sampling_key: str = setting(choice("record", "process", "connection"), "record",
+                                "what is drawn: each record, or a process or TCP connection once for all its records")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,6 +92,7 @@ class ProcessConfig(Section):
     exclude_comms: tuple[str, ...] = setting(_GLOBS, (), "processes left out, by name")
     args_max_bytes: int = setting(size(0, 4096), 4096, "bytes of arguments kept per exec")
     sampling_rate: float = setting(_RATE, 1.0, "share of process records kept, decided in the kernel")
+    sampling_key: str = setting(choice("record", "process"), "record", "what is drawn: each record, or a process once for all its records")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +108,7 @@ class FileConfig(Section):
     aggregate: bool = setting(flag(), True, "reads and writes: one record per open file when it is closed; false: one per operation")
     content_max_bytes: int = setting(size(1, 4096), 256, "bytes of content kept per operation")
     sampling_rate: float = setting(_RATE, 1.0, "share of file records kept, decided in the kernel")
+    sampling_key: str = setting(choice("record", "process"), "record", "what is drawn: each record, or a process once for all its records")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -191,11 +195,11 @@ class PerformanceConfig(Section):
     ring_buffer_size_mb: int = setting(size(1, 2048, _MIB), 16, "bulk rings of all CPUs together; the critical rings add an eighth")
     event_rate_limit: int = setting(integer(1, 1_000_000_000, " records/s"), 10000,
                                     "rate above which health() warns, or adaptive sampling thins out")
-    burst_size: int = setting(integer(1, 1_000_000_000, " records"), 1000, "records above the rate that pass at once")
-    cpu_limit: float = setting(number(0.0, 4096.0, " cores", open_low=True), 2.0, "CPU time the collector may use")
+    burst_size: int = setting(integer(1, 1_000_000_000, " records"), 1000, "records above burst_threshold that a cgroup sends at once")
+    cpu_limit: float = setting(number(0.0, 4096.0, " cores", open_low=True), 2.0, "CPU time the collector may use, adaptive sampling keeps to it")
     memory_limit_mb: int = setting(size(8, 1 << 24, _MIB), 512, "memory the collector may use, rings and pools counted in")
-    sampling_interval: float = setting(duration(0.001, 3600.0), 0.1, "how often rates are measured")
-    adaptive_sampling: bool = setting(flag(), False, "thin out bulk kinds above event_rate_limit")
+    sampling_interval: float = setting(duration(0.001, 3600.0), 0.1, "how often adaptive sampling measures and changes rates")
+    adaptive_sampling: bool = setting(flag(), False, "thin out bulk kinds above event_rate_limit and cpu_limit, and when rings fill")
     map_entries_limit: int = setting(integer(64, 1 << 24, " entries"), 10000, "entries of each table in the kernel")
     overflow_policy: str = setting(choice("auto", "block", "drop_oldest", "drop_newest"), "auto",
                                    "what happens when the consumer is slow (auto: block while it is the only branch, else drop_oldest)")
@@ -208,11 +212,11 @@ class AdaptiveSamplingConfig(Section):
     """[filtering.adaptive_sampling]"""
 
     PATH: ClassVar[str] = "filtering.adaptive_sampling"
-    enabled: bool = setting(flag(), False, "sample by importance")
-    base_rate: float = setting(_RATE, 0.1, "share of unimportant records kept")
-    importance_boost: float = setting(number(1.0, 1e6), 10.0, "how much likelier important records are kept")
-    burst_protection: bool = setting(flag(), True, "lower the rate during bursts")
-    burst_threshold: int = setting(integer(1, 1_000_000_000, " records/s"), 10000, "rate that counts as a burst")
+    enabled: bool = setting(flag(), False, "the same, and burst_protection")
+    base_rate: float = setting(_RATE, 0.1, "least share of unimportant kinds that adaptive sampling keeps")
+    importance_boost: float = setting(number(1.0, 1e6), 10.0, "how much likelier kinds of dual_path.importance_threshold or more are kept")
+    burst_protection: bool = setting(flag(), True, "limit each cgroup in the kernel: to burst_threshold, after performance.burst_size at once")
+    burst_threshold: int = setting(integer(1, 1_000_000_000, " records/s"), 10000, "rate of a cgroup that counts as a burst")
 
 
 @dataclasses.dataclass(frozen=True)

@@ -68,9 +68,11 @@ def _advice(pump: dict[str, Any], stats: Statistics, config: Config, failed: lis
     if lost:
         advice.append(f"{lost} records did not reach the raw store (errno {-pump['raw']['status']}): check the disk of "
                       f"{config.dual_path.raw_storage_path}")
+    adaptive = perf.adaptive_sampling or config.filtering.adaptive_sampling.enabled
     if stats.seconds > 1 and stats.events_received / stats.seconds > perf.event_rate_limit:
         advice.append(f"{stats.events_received / stats.seconds:.0f} records/s is above performance.event_rate_limit "
-                      f"({perf.event_rate_limit}); nothing is dropped for it")
+                      f"({perf.event_rate_limit}); " + (
+            "adaptive sampling thins out what it may" if adaptive else "nothing is dropped for it"))
     if pump["step_errno"]:
         advice.append(f"the snapshot of living processes and sockets ended early (errno {pump['step_errno']})")
     advice += [f"{p['name']} ({p['hook']}) is not active: {p['reason']}" for p in failed]

@@ -22,6 +22,7 @@ from tapio_fast.batch import RecordBatch
 from tapio_fast.config import Config
 from tapio_fast.errors import ClosedError, ConfigError, UnsupportedPlatformError
 from tapio_fast.filtering import EventFilter, as_filter, from_config
+from tapio_fast.sampling import AdaptiveSampling
 from tapio_fast.sources import KernelSource
 from tapio_fast.stats import DebugInfo, HealthStatus, Statistics
 
@@ -41,6 +42,7 @@ class Collector:
 
     config : Config, or None for Config.default()
     filter : expression (str) or EventFilter, what is collected at all; None = what the configuration enables (docs/filter.md)
+    sampler : AdaptiveSampling, in place of the configuration's [filtering.adaptive_sampling]
     source : where records come from; None = the kernel (KernelSource)
 
     Raises UnsupportedPlatformError, PermissionDeniedError, ProgramLoadError, LayoutError, StoreError when started.
@@ -50,11 +52,12 @@ class Collector:
 
     def __init__(self, config: Config | None = None, *, filter: EventFilter | str | None = None, sampler: Any = None,
                  enricher: Any = None, correlator: Any = None, output: Any = None, source: Any = None) -> None:
-        later = {"sampler": sampler, "enricher": enricher, "correlator": correlator, "output": output}
+        later = {"enricher": enricher, "correlator": correlator, "output": output}
         for name, value in later.items():
             if value is not None:
                 raise ConfigError(f"Collector({name}=...) is not available in this version; leave it out")
-        self.config = Config.default() if config is None else config
+        config = Config.default() if config is None else config
+        self.config = config if sampler is None else _sampled(config, sampler)
         self._asked = as_filter(filter)         # what the user gave; in force is what the configuration asks for as well
         self._asked.check_usable()
         self._filter = from_config(self.config).joined(self._asked)
@@ -108,6 +111,7 @@ class Collector:
             if writer is not None:
                 self._pump.set_raw(writer, "drop_newest" if self._source.name != "store" else "block")
             self._pump.note_rules(self._source._gen, self._filter.text().encode())
+            self._source._bind(self._pump, self.config)
             if self._source._finite:      # what is there already must not go by before the first read
                 self._attach()
             self._pump.start()
@@ -399,6 +403,13 @@ def _identity(path: str) -> tuple[int, ...] | None:
     except OSError:
         return None
     return st.st_dev, st.st_ino, st.st_uid, st.st_mode
+
+
+def _sampled(config: Config, sampler: Any) -> Config:
+    if not isinstance(sampler, AdaptiveSampling):
+        raise ConfigError(f"Collector(sampler=...) takes an AdaptiveSampling, not a {type(sampler).__name__}; build one, or set "
+                          "[filtering.adaptive_sampling]")
+    return sampler.applied_to(config)
 
 
 def _require_linux() -> None:

@@ -253,7 +253,9 @@ _ACTIVE = frozenset({
     "debug.enabled", "debug.dump_programs", "debug.dump_maps", "debug.trace_events", "debug.profile_enabled",
     "dual_path.enabled", "dual_path.raw_storage_enabled", "dual_path.raw_storage_path",
     "performance.ring_buffer_size_mb", "performance.memory_limit_mb", "performance.batch_pool_mb", "performance.overflow_policy",
-    "performance.map_entries_limit", "performance.event_rate_limit",
+    "performance.map_entries_limit", "performance.event_rate_limit", "performance.burst_size", "performance.cpu_limit",
+    "performance.sampling_interval", "performance.adaptive_sampling",
+    *(f"filtering.adaptive_sampling.{field.name}" for field in dataclasses.fields(AdaptiveSamplingConfig)),
 })
 # Keys of [programs] that do nothing yet.
 _PLANNED = frozenset({"programs.network.capture_packets", "programs.network.snaplen", "programs.memory.track_allocations"})

@@ -31,7 +31,7 @@ DEFAULT_EVENTS: dict[str, tuple[str, ...]] = {
 }
 PATH_MONITOR, PATH_EXCLUDE, PATH_SENSITIVE, PATH_BESIDE = 1, 2, 4, 16     # enum tf_path_set
 OPTION_SINGLE_IO, OPTION_PATH_SETS, OPTION_MONITOR, OPTION_DURATIONS, OPTION_SINGLE_UDP = 1, 2, 4, 8, 16   # enum tf_option
-OPTION_PUSHED = 1 << 7
+OPTION_THROTTLE, OPTION_PUSHED = 1 << 7, 1 << 10
 OPTION_WITHOUT = {"TCP": 1 << 16, "UDP": 1 << 17, "ICMP": 1 << 18}
 
 
@@ -125,10 +125,25 @@ def _only_added_up(config: Config, kinds: set[str]) -> set[str]:
     return sums
 
 
+def samplable(config: Config, kinds: set[str]) -> set[str]:
+    """Return the kinds that may be thinned at all."""
+    return kinds - _only_added_up(config, kinds)
+
+
+def keyed_kinds(config: Config, kinds: set[str]) -> dict[str, set[str]]:
+    """Return key -> kinds of which all records of a key share one fate: "process", "connection" (programs.X.sampling_key)."""
+    keyed: dict[str, set[str]] = {"process": set(), "connection": set()}
+    for section, domains in SAMPLED_WITH.items():
+        key = getattr(config.programs, section).sampling_key
+        if key in keyed:
+            keyed[key] |= {kind for kind in samplable(config, kinds) if kind.partition(".")[0] in domains}
+    return keyed
+
+
 def sampling_rates(config: Config, kinds: set[str]) -> dict[str, float]:
     """Return kind -> share to keep, of those that are not whole. Critical kinds too: whoever sets a rate has said so."""
     rates = {}
-    kinds = kinds - _only_added_up(config, kinds)
+    kinds = samplable(config, kinds)
     for section, domains in SAMPLED_WITH.items():
         rate = getattr(config.programs, section).sampling_rate
         if rate < 1.0:
@@ -150,6 +165,8 @@ def kernel_options(config: Config) -> int:
         bits |= OPTION_DURATIONS
     if not programs.network.aggregate:
         bits |= OPTION_SINGLE_UDP
+    if config.filtering.adaptive_sampling.enabled and config.filtering.adaptive_sampling.burst_protection:
+        bits |= OPTION_THROTTLE
     for name, bit in OPTION_WITHOUT.items():
         if name not in programs.network.protocols:
             bits |= bit

@@ -8,13 +8,12 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import struct
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from tapio_fast import schema, syscalls
-from tapio_fast.enabled import OPTION_PUSHED, PATH_MONITOR, enabled_kinds, kernel_options, kernel_paths, sampling_rates
+from tapio_fast import sampling, schema, syscalls
+from tapio_fast.enabled import OPTION_PUSHED, PATH_MONITOR, enabled_kinds, kernel_options, kernel_paths, keyed_kinds, sampling_rates
 from tapio_fast.errors import ClosedError, ConfigError, FilterError
 from tapio_fast.filtering import EventFilter
 from tapio_fast.filtering._push import Plan, plan
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from tapio_fast._core._kernel import KernelObject
     from tapio_fast._core._log import Log
     from tapio_fast._core._memory import MemoryRings
+    from tapio_fast._core._pump import Pump
     from tapio_fast.config import Config
 
 _log = logging.getLogger("tapio_fast")
@@ -41,6 +41,9 @@ class Source:
     def _open(self, config: Config, log: Log, filter: EventFilter) -> CoreSource:
         """Return the engine's source, ready to be read."""
         raise NotImplementedError
+
+    def _bind(self, pump: Pump, config: Config) -> None:
+        """Called before the pump starts: what it is to know of sampling."""
 
     def _begin(self) -> None:
         """Called after the pump has started."""
@@ -89,6 +92,7 @@ class KernelSource(Source):
                  hooks: tuple[str, ...] = ()) -> None:
         self._options: dict[str, Any] = {"netns": netns, "trace_self": trace_self, "snapshot": snapshot, "hooks": hooks}
         self._object: KernelObject | None = None
+        self._pump: Pump | None = None
         self._kinds: set[str] = set()
         self._limit, self._pushed = 0, False
         self._lock = threading.Lock()
@@ -102,7 +106,8 @@ class KernelSource(Source):
         if self._object is not None:
             raise ClosedError("this source was used by another collector; make a new one")
         self._kinds = self._enabled(config)
-        kinds = [schema.KIND_BY_NAME[name].number for name in self._kinds]
+        kinds = _numbers(self._kinds)
+        keyed = keyed_kinds(config, self._kinds)
         self._limit = config.performance.map_entries_limit
         first = plan(filter.tree, self._kinds, self._limit)
         self._pushed = not first.exact
@@ -110,6 +115,7 @@ class KernelSource(Source):
             log, bulk_bytes=config.performance.ring_buffer_size_mb << 20, kinds=kinds, synth=self._synth,
             follow=first.roots is not None, args_max=config.programs.process.args_max_bytes or _NO_ARGS,
             options=kernel_options(config) | (OPTION_PUSHED if self._pushed else 0),
+            by_process=_numbers(keyed["process"]), by_connection=_numbers(keyed["connection"]),
             content_max=config.programs.file.content_max_bytes if config.programs.file.capture_content else 0,
             threshold_bytes=config.programs.memory.threshold_mb << 20, pressure_ms=config.programs.memory.pressure_ms,
             pressure_window_ms=config.programs.memory.pressure_window_ms,
@@ -120,8 +126,15 @@ class KernelSource(Source):
         self._push(self._plan_of(filter))
         for kind, rate in sampling_rates(config, self._kinds).items():
             self.set_rate(kind, rate)
+        rate, depth = sampling.throttle_of(config)
+        if rate:
+            self._object.set_throttle(rate, depth)
         self._object.attach()
         return self._object.source()
+
+    def _bind(self, pump: Pump, config: Config) -> None:
+        sampling.apply(pump, config, self._kinds, sampling_rates(config, self._kinds))
+        self._pump = pump
 
     def _set_paths(self, config: Config) -> None:
         """Tell the kernel's programs the directories that the configuration names, before any of them runs."""
@@ -168,6 +181,7 @@ class KernelSource(Source):
         return self._object
 
     def _forget(self) -> None:
+        self._pump = None
         if self._object is not None:
             self._object.forget()
 
@@ -175,13 +189,15 @@ class KernelSource(Source):
         """Sample a kind in the kernel with this probability (0 < p <= 1); kept records carry the weight 1/p."""
         if not 0.0 < probability <= 1.0:
             raise FilterError(f"sampling probability of {kind} is {probability}; it must be above 0 and at most 1")
-        threshold = min(0xFFFFFFFF, max(1, round(probability * 2**32)))
-        weight = 1.0 if threshold == 0xFFFFFFFF else 2**32 / threshold
-        bits = struct.unpack("<I", struct.pack("<f", weight))[0]
-        self._need().set_rate(schema.KIND_BY_NAME[kind].number, threshold, bits)
+        threshold = sampling.threshold_of(probability)
+        if self._pump is not None:      # which tells it to the stream
+            self._pump.set_rate(schema.KIND_BY_NAME[kind].number, threshold)
+        else:
+            self._need().set_rate(schema.KIND_BY_NAME[kind].number, threshold)
 
     def set_throttle(self, rate: int, burst: int) -> None:
-        """Allow each cgroup `rate` records a second and `burst` at once; rate 0 lifts the throttle."""
+        """Allow each cgroup `rate` records a second and `burst` at once; rate 0 lifts the throttle. Raises ConfigError when the gate was
+        loaded without one (filtering.adaptive_sampling)."""
         self._need().set_throttle(rate, burst)
 
     def programs(self, stats: bool = False) -> list[dict[str, Any]]:
@@ -290,6 +306,10 @@ class SyntheticSource(KernelSource):
                 self._stop.wait(0.0002)
 
 
+def _numbers(kinds: set[str]) -> list[int]:
+    return [schema.KIND_BY_NAME[name].number for name in kinds]
+
+
 class MemorySource(Source):
     """Rings in this process's own memory, laid out like the kernel's; needs no rights. `fill()` sends rows.
 
@@ -306,6 +326,10 @@ class MemorySource(Source):
     def _open(self, config: Config, log: Log, filter: EventFilter) -> CoreSource:
         self._push(self._plan_of(filter))
         return self._need().source()
+
+    def _bind(self, pump: Pump, config: Config) -> None:
+        kinds = {kind.name for kind in schema.KINDS if kind.domain != schema.META}
+        sampling.apply(pump, config, kinds, sampling_rates(config, kinds))
 
     def _need(self) -> MemoryRings:
         if self._rings is None:

@@ -10,8 +10,9 @@ import tapio_fast as tapio
 from tapio_fast import schema
 
 NAMES = {
-    "ClosedError", "Collector", "Config", "ConfigError", "ContainerContext", "ContainerEventType", "CorruptStoreError", "DebugInfo",
-    "EnrichedEvent", "EventFilter", "EventType", "FileEventType", "FilterError", "FilterRule", "HealthStatus", "K8sContext", "KernelFilter", "KernelSource",
+    "AdaptiveSampling", "ClosedError", "Collector", "Config", "ConfigError", "ContainerContext", "ContainerEventType", "CorruptStoreError",
+    "DebugInfo", "EnrichedEvent", "EventFilter", "EventType", "FileEventType", "FilterError", "FilterRule", "HealthStatus", "K8sContext",
+    "KernelFilter", "KernelSource",
     "LayoutError", "MemoryEventType", "MemorySource", "NetworkContext", "NetworkEventType", "OutputError", "PermissionDeniedError",
     "PlatformReport", "ProcessContext", "ProcessEventType", "ProgramLoadError", "RawEvent", "RawEventFormatter", "RawStore",
     "RecordBatch", "SecurityAction", "SecurityEventType", "Severity", "Statistics", "StoreError", "StoreLockedError", "SyntheticSource",

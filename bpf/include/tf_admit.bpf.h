@@ -4,13 +4,14 @@
 #ifndef TF_ADMIT_BPF_H
 #define TF_ADMIT_BPF_H
 
-#include "tf_maps.bpf.h"
+#include "tf_sample.bpf.h"
 
 /* Who a record is about, as far as rules need to know. */
 struct tf_who {
 	__u64 cgroup_id;
 	__u64 start_ns;
 	__u64 followed;          /* two follow sets (low, high word) that a socket's owner was in: it may be gone by now; 0 = none */
+	__u64 born_ns;           /* of the TCP connection, 0 = belongs to none; of kinds of the network only */
 	__u64 comm[TF_COMM_LEN / 8]; /* thread name: for exclude_comms, judged for kinds of [programs.process] only */
 	__u32 pid;
 	__u32 uid;               /* read where the gate may ask for it (TF_O_PUSHED) only */
@@ -66,40 +67,6 @@ static __always_inline __u64 tf_now(struct tf_gate *g)
 	if (!g->now_ns)
 		g->now_ns = bpf_ktime_get_boot_ns();
 	return g->now_ns;
-}
-
-/* splitmix64's finalizer: every output bit depends on every input bit. */
-static __always_inline __u64 tf_mix(__u64 x)
-{
-	x += 0x9e3779b97f4a7c15ull;
-	x = (x ^ (x >> 30)) * 0xbf58476d1ce4e5b9ull;
-	x = (x ^ (x >> 27)) * 0x94d049bb133111ebull;
-	return x ^ (x >> 31);
-}
-
-static __always_inline __u32 tf_ring_index(__u32 cpu)
-{
-	/* The usual case costs no division: the constants are known to the verifier, which drops the other branch. */
-	return tf_consts.nrings == tf_consts.ncpu ? cpu : cpu % (tf_consts.nrings ?: 1);
-}
-
-static __always_inline void *tf_find_ring(__u32 cpu, __u32 lane)
-{
-	__u32 index = tf_ring_index(cpu);
-
-	return lane == TF_CRITICAL ? bpf_map_lookup_elem(&tf_rings_crit, &index) : bpf_map_lookup_elem(&tf_rings_bulk, &index);
-}
-
-/* Bytes that nobody has read yet. The published position may lag behind the read one (durability), so the kernel's own count of
- * available data would overstate it. */
-static __always_inline __u64 tf_ring_unread(void *ring, __u32 cpu, __u32 lane, struct tf_lane_state **state)
-{
-	__u32 index = tf_ring_index(cpu) * TF_LANES + lane;
-
-	*state = bpf_map_lookup_elem(&tf_lanes, &index);
-	if (!*state)
-		return 0;
-	return bpf_ringbuf_query(ring, BPF_RB_PROD_POS) - *(volatile __u64 *)&(*state)->read_pos;
 }
 
 static __always_inline bool tf_is_followed(__u32 pid, __u64 start_ns, __u32 set)
@@ -238,60 +205,26 @@ static __always_inline bool tf_of_process(const __u32 kind)
 	return tf_kind_type(kind) == TF_PROCESS || tf_kind_type(kind) == TF_SYSCALL || tf_kind_type(kind) == TF_CPU;
 }
 
-/* Takes a token of the cgroup's bucket. The bucket is one word, the time at which it will be full again: add the price of a record,
- * and give it back when that time lies further ahead than the whole depth. */
-static __always_inline bool tf_take_token(__u64 cgroup_id, __u64 now, __u64 rate, __u64 burst)
+/* Kinds drawn by key. Where there are none at all, a constant to the verifier, whatever it knows of the kind. */
+static __always_inline bool tf_by_process(__u32 kind)
 {
-	struct tf_bucket *b = bpf_map_lookup_elem(&tf_buckets, &cgroup_id);
-	__u64 price = 1000000000ull / rate, depth = price * (burst ?: 1), full;
-
-	if (!b) {
-		struct tf_bucket fresh = { .full_ns = now };
-
-		bpf_map_update_elem(&tf_buckets, &cgroup_id, &fresh, BPF_NOEXIST);
-		b = bpf_map_lookup_elem(&tf_buckets, &cgroup_id);
-		if (!b)
-			return true; /* no memory for a bucket: an unlimited record is better than a lost one */
-	}
-	full = *(volatile __u64 *)&b->full_ns;
-	if (full < now)
-		(void)tf_swap_if(&b->full_ns, full, now); /* loser: another CPU has just refilled it */
-	full = tf_fetch_add(&b->full_ns, price);
-	if ((__s64)(full + price - now) <= (__s64)depth)
-		return true;
-	tf_add(&b->full_ns, -price);
-	tf_add(&b->refused, 1);
-	return false;
+	return (tf_consts.options & TF_O_BY_PROCESS) && tf_consts.by_process[tf_kind_word(kind)] >> (kind % 64) & 1;
 }
 
-/* The critical lane is throttled only while it is more than half full. */
-__noinline bool tf_throttle_allows(__u32 cpu, __u32 lane, __u64 cgroup_id, __u64 now)
+static __always_inline bool tf_by_connection(__u32 kind)
 {
-	__u64 rate = tf_read_once(tf_settings.throttle_rate);
-	struct tf_lane_state *state;
-	void *ring;
-
-	if (!rate)
-		return true;
-	if (lane == TF_CRITICAL) {
-		ring = tf_find_ring(cpu, TF_CRITICAL);
-		if (!ring || tf_ring_unread(ring, cpu, TF_CRITICAL, &state) <= bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 2)
-			return true;
-	}
-	return tf_take_token(cgroup_id, now, rate, tf_read_once(tf_settings.throttle_burst));
+	return (tf_consts.options & TF_O_BY_CONNECTION) && tf_consts.by_connection[tf_kind_word(kind)] >> (kind % 64) & 1;
 }
 
-/* The fate hangs on a count and a key only: no helper call, and a run with the same seed repeats. */
-__noinline bool tf_sample_draws(__u32 cpu, __u32 kind, __u64 seen, __u32 threshold)
-{
-	return (__u32)(tf_mix(tf_consts.seed ^ tf_mix(seen ^ ((__u64)cpu << 40) ^ ((__u64)kind << 56))) >> 32) < threshold;
-}
-
-static __always_inline bool tf_sample_keeps(struct tf_gate *g, __u32 kind, __u64 seen)
+static __always_inline bool tf_sample_keeps(struct tf_gate *g, const struct tf_who *who, __u32 kind, __u64 seen, const bool network)
 {
 	__u64 word = tf_read_once(tf_rates[tf_kind_index(kind)]);
 	__u32 threshold = word >> 32;
 
+	if (tf_by_process(kind) && who->pid)
+		return (g->weight = tf_key_weight(kind, who->start_ns ^ (__u64)who->pid << 40, who->start_ns));
+	if (network && tf_by_connection(kind) && who->born_ns)
+		return (g->weight = tf_key_weight(kind, ~who->born_ns, who->born_ns));
 	g->weight = (__u32)word;
 	return threshold == TF_RATE_ALL || tf_sample_draws(g->cpu, kind, seen, threshold);
 }
@@ -393,9 +326,9 @@ static __always_inline bool tf_admit_rest(struct tf_gate *g, const struct tf_who
 		return false;
 	if (tf_of_process(kind) && (flags & TF_R_NOT_COMMS) && tf_comm_matches(who->comm[0], who->comm[1]))
 		return tf_count(g, TF_L_K_FILTERED);
-	if (tf_read_once(tf_settings.throttle_rate) && !tf_throttle_allows(g->cpu, lane, who->cgroup_id, tf_now(g)))
+	if (tf_throttles() && !tf_throttle_allows(g->cpu, lane, who->cgroup_id, tf_now(g), kind))
 		return tf_count(g, TF_L_K_THROTTLED);
-	if (!tf_sample_keeps(g, kind, g->seq))
+	if (!tf_sample_keeps(g, who, kind, g->seq, tf_kind_type(kind) == TF_NETWORK))
 		return tf_count(g, TF_L_K_SAMPLED);
 	return true;
 }

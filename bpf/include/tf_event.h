@@ -240,12 +240,12 @@ struct tf_meta {
 	__u64 parent_start_ns;   /* ns: SNAPSHOT, FACT of a process: start of the parent */
 	__u32 rules;             /* count: EPOCH, RULES: rule generation, whole */
 	__u32 count;             /* count: EPOCH: records of all domains in it */
-	__u32 cause;             /* enum: LOSS: tf_ledger_index */
+	__u32 cause;             /* enum: LOSS, THROTTLE: tf_ledger_index; RATE: 1 = drawn by key, 0 = record by record */
 	__u32 n_seqs;            /* count: EPOCH: tf_epoch_seq entries in data */
-	__u32 n_losses;          /* count: EPOCH: tf_epoch_loss entries in data, after those */
+	__u32 n_losses;          /* count: EPOCH, THROTTLE (cpu 65535: all): tf_epoch_loss entries in data, after those */
 	struct tf_text path;     /* text: executable, cgroup path */
 	struct tf_text path2;    /* text: working directory */
-	struct tf_text data;     /* bytes: argv; EPOCH: tf_epoch_seq[], tf_epoch_loss[]; SNAPSHOT of a socket: tf_network past its header; RULES */
+	struct tf_text data;     /* bytes: argv; EPOCH: tf_epoch_seq[], tf_epoch_loss[]; RATE: name of the kind; SNAPSHOT of a socket: tf_network past its header; RULES */
 };
 
 /* Tail of an EPOCH record: `n_seqs` entries of the first kind, then `n_losses` of the second. */

@@ -58,6 +58,8 @@ static __always_inline long tf_user_str(void *to, __u32 max, const void *from)
 TF_ARRAY(tf_ledger, struct tf_ledger_cell);
 TF_ARRAY(tf_cpus, struct tf_cpu_state);
 TF_ARRAY(tf_lanes, struct tf_lane_state);
+TF_ARRAY(tf_throttled, struct tf_throttled);
+TF_ARRAY(tf_history, struct tf_rate_history);
 
 /* One entry each, as variables in sections of their own: an address that the verifier knows costs no lookup. User space changes them at any
  * time: read through tf_read_once. */

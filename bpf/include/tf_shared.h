@@ -27,7 +27,7 @@ struct tf_cpu_state {
 	__u64 wakeups;           /* count: forced wake-ups sent */
 	__u64 slot_claims;       /* count: scratch slots taken */
 	__u64 foreign_calls;     /* count: system calls by another interface that stand for none of ours: not judged */
-	__u64 _pad[1];
+	__u64 forgotten;         /* count: records drawn by a key older than the rates that are remembered (tf_history) */
 };
 
 /* Per ring, map tf_lanes, index ring * TF_LANES + lane. read_pos is written by user space, the rest by both. */
@@ -86,6 +86,14 @@ struct tf_bucket {
 	__u64 full_ns;           /* ns: CLOCK_BOOTTIME */
 	__u64 refused;           /* count: records throttled */
 };
+/* Map tf_throttled: what the buckets refused, by cgroup and kind; only grows. Entry 0 stands for all cgroups that found no place of their
+ * own, so the sum over all entries is the ledger's k_throttled. A place is claimed by its id, and given back by user space, counts kept. */
+struct tf_throttled {
+	__u64 cgroup_id;         /* id: 0 = free (entry 0: the others) */
+	__u64 count[TF_KIND_MAX]; /* records */
+};
+#define TF_THROTTLED 129         /* entries; a power of two and one */
+#define TF_THROTTLED_TRIES 4     /* neighbours looked at for a place */
 /* Key of a slot's one exact-match set (inner hash of tf_rule_sets). Value: __u32, the clauses that the value matches. */
 struct tf_set_key {
 	__u64 value;
@@ -105,6 +113,19 @@ struct tf_trie_key {
 #define TF_RATE(threshold, weight_bits) (((__u64)(threshold) << 32) | (__u32)(weight_bits))
 #define TF_RATE_ALL 0xffffffffu /* threshold: keep every record */
 #define TF_WEIGHT_ONE 0x3f800000u /* 1.0f */
+/* Map tf_history, index kind, for kinds drawn by key: which rate held from when on, oldest first, in a ring. A key is judged by the rate
+ * in force when it was born, however often the rate has changed since, so its fate never changes and no table of keys is needed. A key
+ * older than the oldest change that is remembered is judged by that one (counted: tf_cpu_state.forgotten). */
+#define TF_HISTORY 64
+struct tf_rate_since {
+	__u64 since_ns;          /* ns: CLOCK_BOOTTIME */
+	__u64 rate;              /* TF_RATE */
+};
+struct tf_rate_history {
+	__u64 n;                 /* count: changes so far, the first rate too; number i is at[i % TF_HISTORY], the last TF_HISTORY - 1 hold */
+	__u64 _pad0;
+	struct tf_rate_since at[TF_HISTORY];
+};
 
 /* Kernel types whose ids in the kernel's BTF user space tells (tf_consts.type_id, by name: tf_object_load.c). */
 #define TF_PLAIN_TYPES(X) \
@@ -134,6 +155,8 @@ struct tf_consts {
 	__u32 page_size;         /* bytes */
 	__u32 _pad0;
 	__u32 type_id[16];       /* id: by tf_plain_type */
+	__u64 by_process[TF_KIND_MAX / 64]; /* bits: kinds drawn by key: one fate for all records of a process */
+	__u64 by_connection[TF_KIND_MAX / 64]; /* bits: ... of a TCP connection; those that belong to none are drawn one by one */
 	__u64 alone[TF_KIND_MAX / 64]; /* bits: kinds whose ledger cells one program alone writes, never twice at once on a CPU (tf_add_to) */
 };
 _Static_assert(TF_PLAIN_COUNT <= 16, "room for every type");
@@ -146,7 +169,10 @@ enum tf_option {
 	TF_O_NOTES       = 1 << 5, /* sys_enter is attached: calls have notes */
 	TF_O_SINGLE_UDP  = 1 << 4, /* network: also a record per UDP send and receive, beside the flow */
 	TF_O_NOT_COMMS   = 1 << 6, /* process: map tf_globs has patterns (user space sets it; the generation's rules say when they count) */
-	TF_O_PUSHED      = 1 << 7, /* the gate looks at more than ids: user ids, names, system call numbers, ports, addresses, prefixes */
+	TF_O_THROTTLE    = 1 << 7, /* the gate has a throttle (tf_settings.throttle_rate) */
+	TF_O_BY_PROCESS  = 1 << 8, /* by_process has kinds (user space sets these two) */
+	TF_O_BY_CONNECTION = 1 << 9,
+	TF_O_PUSHED      = 1 << 10, /* the gate looks at more than ids: user ids, names, system call numbers, ports, addresses, prefixes */
 	TF_O_NO_TCP      = 1 << 16, /* network: drops, errors and binds of this protocol are left out (other kinds belong to one protocol) */
 	TF_O_NO_UDP      = 1 << 17,
 	TF_O_NO_ICMP     = 1 << 18,

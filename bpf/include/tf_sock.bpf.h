@@ -86,6 +86,7 @@ static __always_inline void tf_read_owner(struct tf_who *who, const struct tf_ow
 		who->comm[0] = owner ? ((__u64 *)owner->subject.comm)[0] : 0;
 		who->comm[1] = owner ? ((__u64 *)owner->subject.comm)[1] : 0;
 	}
+	who->born_ns = owner ? owner->syn_ns ?: owner->established_ns : 0;
 }
 
 static __always_inline void tf_fill_owner(struct tf_header *h, const struct tf_owner *owner)

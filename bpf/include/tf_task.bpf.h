@@ -152,7 +152,7 @@ static __always_inline void tf_read_who(struct tf_who *who, struct task_struct *
 	*flags = tf_base_flags();
 	who->pid = TF_GO(task, tgid);
 	who->start_ns = TF_GO(plain, group_leader, start_boottime);
-	who->followed = 0;
+	who->followed = who->born_ns = 0;
 	who->cgroup_id = tf_cgroup_id(plain, flags);
 	tf_copy_comm(who->comm, task);
 	who->uid = 0;

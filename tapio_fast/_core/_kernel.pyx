@@ -13,11 +13,10 @@ from tapio_fast._core.c_object cimport (
     tf_globs, tf_globs_compile, tf_globs_match, tf_map_info, tf_object, tf_object_attach, tf_object_close, tf_object_forget, tf_object_maps,
     tf_object_open, tf_object_opts, tf_object_program_stats, tf_object_programs, tf_object_reset_rings, tf_object_set_paths,
     tf_object_set_rate, tf_object_set_rules, tf_object_set_throttle, tf_object_source, tf_object_synth, tf_object_tampered, tf_probe,
-    tf_probe_run, tf_program_info, tf_rules_spec, tf_set_entry, tf_synth_args,
-    tf_trie_entry)
+    tf_boot_ns, tf_probe_run, tf_program_info, tf_rules_spec, tf_set_entry, tf_synth_args, tf_trie_entry, tf_weight_bits)
 from tapio_fast._core.c_pump cimport tf_log_push
 
-from tapio_fast.errors import ClosedError, FilterError, LayoutError, ProgramLoadError, error_for
+from tapio_fast.errors import ClosedError, ConfigError, FilterError, LayoutError, ProgramLoadError, error_for
 
 
 STATES = ("attached", "not_wanted", "missing_hook", "load_failed", "attach_failed", "loaded")
@@ -76,7 +75,7 @@ cdef class KernelObject:
 
     def __init__(self, Log log, *, uint64_t bulk_bytes, kinds, bint synth=False, bint follow=False, syscalls=(), uint32_t args_max=0,
                  uint32_t map_entries=0, uint32_t netns=0, uint32_t options=0, uint32_t content_max=0, uint64_t threshold_bytes=0,
-                 hooks=(), Globs globs=None, uint64_t usage_ns=0, uint32_t pressure_ms=0, uint32_t pressure_window_ms=0,
+                 hooks=(), by_process=(), by_connection=(), Globs globs=None, uint64_t usage_ns=0, uint32_t pressure_ms=0, uint32_t pressure_window_ms=0,
                  bytes pressure_path=b"", bint old=False, bint plain=False, bint trace_self=False, bint snapshot=True, bint profile=False):
         cdef tf_object_opts o
         cdef char msg[1024]
@@ -89,6 +88,8 @@ cdef class KernelObject:
         for nr in syscalls:
             o.syscalls[<int>nr // 64] |= <uint64_t>1 << (<int>nr % 64)
         o.options = options
+        set_mask(o.by_process, by_process)
+        set_mask(o.by_connection, by_connection)
         o.content_max = content_max
         o.threshold_bytes = threshold_bytes
         o.globs = globs.c if globs is not None else NULL
@@ -236,15 +237,18 @@ cdef class KernelObject:
         cdef bytes raw = os.fsencode(path)
         return tf_object_set_paths(self.object(), bits, raw)
 
-    def set_rate(self, uint32_t kind, uint32_t threshold, uint32_t weight_bits):
-        """Sample a dense kind in the kernel: keep when hash < threshold (of 2^32)."""
-        cdef int rc = tf_object_set_rate(self.object(), kind, threshold, weight_bits)
+    def set_rate(self, uint32_t kind, uint32_t threshold):
+        """Sample a dense kind in the kernel: keep when hash < threshold (of 2^32). Once there is a pump, by the pump: it tells the stream."""
+        cdef int rc = tf_object_set_rate(self.object(), kind, threshold, tf_weight_bits(threshold), tf_boot_ns())
         if rc < 0:
             raise error_for(-rc, "set sampling rate")
 
     def set_throttle(self, uint64_t rate, uint64_t burst):
         """Allow each cgroup `rate` records a second, `burst` at once; rate 0 = no throttle."""
         cdef int rc = tf_object_set_throttle(self.object(), rate, burst)
+        if rc == -95:           # EOPNOTSUPP: the gate was loaded without one
+            raise ConfigError("this collector has no throttle; start it with filtering.adaptive_sampling.enabled and .burst_protection",
+                              key="filtering.adaptive_sampling.burst_protection")
         if rc < 0:
             raise error_for(-rc, "set throttle")
 

@@ -3,6 +3,7 @@
 from cpython.exc cimport PyErr_CheckSignals
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.stdint cimport uint32_t, uint64_t
+from libc.string cimport memset
 from libcpp cimport bool as cbool
 
 from tapio_fast._core._engine cimport Pool, Source, wrap_batch
@@ -12,8 +13,9 @@ from tapio_fast._core._store cimport Writer
 from tapio_fast._core.c_engine cimport tf_batch, tf_batch_unref
 from tapio_fast._core.c_pump cimport (TF_BLOCK, TF_DROP_NEWEST, TF_DROP_OLDEST, TF_KIND_MAX, TF_L_COUNT, c_pump_stats, tf_log_push,
                                       tf_overflow, tf_pump, tf_pump_attach_user, tf_pump_close, tf_pump_detach_user,
-                                      tf_pump_filter_counts, tf_pump_forget, tf_pump_ledger, tf_pump_ncpu, tf_pump_note_rules, tf_pump_open,
-                                      tf_pump_opts, tf_pump_set_filter, tf_pump_set_raw, tf_pump_start, tf_pump_stats, tf_pump_stop, tf_queue,
+                                      tf_pump_control, tf_pump_filter_counts, tf_pump_forget, tf_pump_ledger, tf_pump_ncpu,
+                                      tf_pump_note_rules, tf_pump_open, tf_pump_opts, tf_pump_set_control, tf_pump_set_filter,
+                                      tf_pump_set_rate, tf_pump_set_raw, tf_pump_start, tf_pump_stats, tf_pump_stop, tf_queue,
                                       tf_queue_fd, tf_queue_pop)
 
 from tapio_fast.errors import ClosedError, error_for
@@ -136,6 +138,29 @@ cdef class Pump:
         cdef uint64_t *hits = <uint64_t *>PyBytes_AsString(data)
         n = min(n, tf_pump_filter_counts(p, &judged, &kept, hits, n))
         return judged, kept, [hits[i] for i in range(n)]
+
+    def set_rate(self, uint32_t kind, uint32_t threshold):
+        """Keep threshold of 2^32 records of a dense kind, and tell the stream."""
+        cdef tf_pump *p = self.pump()
+        cdef int rc
+        with nogil:
+            rc = tf_pump_set_rate(p, kind, threshold)
+        check(rc, "set sampling rate")
+
+    def set_control(self, double rate_limit, double cpu_limit, double base_rate, double boost, double interval, classes):
+        """Let the controller steer; classes: {dense kind: enum tf_sample_class}. Before start."""
+        cdef tf_pump_control c
+        memset(&c, 0, sizeof(c))
+        c.o.rate_limit = rate_limit
+        c.o.cpu_limit = cpu_limit
+        c.o.base_rate = base_rate
+        c.o.boost = boost
+        c.interval_ns = <uint64_t>(interval * 1e9)
+        for kind, place in classes.items():
+            if not 0 <= kind < TF_KIND_MAX:
+                raise IndexError(kind)
+            c.kind_class[<int>kind] = place
+        check(tf_pump_set_control(self.pump(), &c), "set adaptive sampling")
 
     def stop(self, uint32_t drain_ms):
         """Drain, end the branches and join the threads."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-# The externs of tf_object.h and tf_globs.h.
+# The externs of tf_object.h and tf_globs.h, and what of tf_sample.h goes with them.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
 from tapio_fast._core.c_engine cimport tf_source
@@ -11,6 +11,10 @@ cdef extern from "tf_globs.h" nogil:
     int tf_globs_compile(const char *const *patterns, size_t n, tf_globs *out)
     cbool tf_globs_match(const tf_globs *g, const char *name, size_t len)
 
+cdef extern from "tf_sample.h" nogil:
+    uint64_t tf_boot_ns()
+    uint32_t tf_weight_bits(uint32_t threshold)
+
 cdef extern from "tf_object.h" nogil:
     struct tf_object:
         pass
@@ -19,6 +23,8 @@ cdef extern from "tf_object.h" nogil:
         cbool synth, follow
         uint64_t kind_mask[4]
         uint64_t syscalls[8]
+        uint64_t by_process[4]
+        uint64_t by_connection[4]
         uint32_t args_max, map_entries, netns, options, content_max, families
         uint64_t threshold_bytes, usage_ns
         const tf_globs *globs
@@ -82,7 +88,7 @@ cdef extern from "tf_object.h" nogil:
     size_t tf_object_maps(tf_object *o, tf_map_info *out, size_t cap)
     void tf_object_program_stats(tf_object *o)
     int64_t tf_object_set_rules(tf_object *o, const tf_rules_spec *s)
-    int tf_object_set_rate(tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits)
+    int tf_object_set_rate(tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits, uint64_t since_ns)
     int tf_object_set_throttle(tf_object *o, uint64_t rate, uint64_t burst)
     int tf_object_set_paths(tf_object *o, uint32_t bits, const char *path)
     uint32_t tf_object_tampered(tf_object *o, char *msg, size_t msg_size)

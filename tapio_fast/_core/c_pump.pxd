@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 # The externs of tf_pump.h, tf_queue.h and tf_log.h.
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
 from tapio_fast._core.c_engine cimport tf_batch, tf_pool, tf_source
 from tapio_fast._core.c_filter cimport tf_filter
@@ -49,7 +49,7 @@ cdef extern from "tf_pump.h" nogil:
         void *log_ctx
     struct tf_pump_stats:
         uint64_t epochs, passes, wakeups, batches, no_memory, cpu_ns, late, bad, discarded, max_fill_permille, watermark_ns
-        uint64_t in_ring, step_errno, self_skipped, foreign_calls
+        uint64_t in_ring, keep_ppm, rate_changes, step_errno, self_skipped, foreign_calls
         int64_t source_status
         tf_queue_stats user
         uint64_t raw_routed, raw_buffered, raw_written, raw_bytes, raw_dropped_full, raw_dropped_io, raw_dropped_enospc
@@ -63,6 +63,14 @@ cdef extern from "tf_pump.h" nogil:
     int tf_pump_note_rules(tf_pump *p, uint32_t gen, const char *text, size_t len)
     int tf_pump_set_filter(tf_pump *p, uint32_t gen, tf_filter *f)
     size_t tf_pump_filter_counts(tf_pump *p, uint64_t *judged, uint64_t *kept, uint64_t *hits, size_t n)
+    struct tf_control_opts:
+        double rate_limit, cpu_limit, base_rate, boost
+    struct tf_pump_control:
+        tf_control_opts o
+        uint64_t interval_ns
+        uint8_t kind_class "class"[256]
+    int tf_pump_set_control(tf_pump *p, const tf_pump_control *c)
+    int tf_pump_set_rate(tf_pump *p, uint32_t kind, uint32_t threshold)
     int tf_pump_stop(tf_pump *p, uint32_t drain_ms)
     void c_pump_stats "tf_pump_stats"(tf_pump *p, tf_pump_stats *out)
     int tf_pump_ledger(tf_pump *p, uint64_t *cells, size_t n_cells)

@@ -24,7 +24,7 @@ HOOKS = {"exec": "tf_process_exec", "exit": "tf_process_exit", "fork": "tf_proce
 OLD = {"tf_process_exit": "tf_process_exit_old"}     # another kernel's variant
 KEYS = {"enabled", "events", "track_exec", "track_fork_exit", "monitor_syscalls", "syscall_durations", "track_usage", "usage_interval",
         "exclude_comms",
-        "args_max_bytes", "sampling_rate"}
+        "args_max_bytes", "sampling_rate", "sampling_key"}
 
 
 def only_process(**process: Any) -> tapio.Config:
@@ -67,6 +67,8 @@ PROOFS = {
     "process.syscall_durations": "bpf/test_syscall.py::test_durations_only_where_asked",
     "process.usage_interval": "bpf/test_usage.py::test_every_process_is_looked_at_in_each_look_and_filters_judge_it",
     "process.sampling_rate": "bpf/test_sampling.py::test_share_of_real_processes",
+    **dict.fromkeys(("process.sampling_key", "file.sampling_key"), "bpf/test_keyed.py::test_a_process_is_kept_whole_or_not_at_all"),
+    "network.sampling_key": "bpf/test_keyed.py::test_a_connection_is_kept_whole_or_not_at_all",
     **dict.fromkeys(("file.monitor_paths", "file.exclude_paths"), "bpf/test_paths.py::test_the_nearest_configured_directory_decides"),
     **dict.fromkeys(("file.capture_content", "file.content_max_bytes", "file.aggregate"), CONTENT),
     "file.sampling_rate": DOMAINS + "test_share_of_file_records",

@@ -46,7 +46,7 @@ def test_a_system_call_that_nobody_wants_any_more_is_a_violation() -> None:
 
 def test_changes_of_our_own_are_not_violations() -> None:
     source = tapio.KernelSource(snapshot=False)
-    with tapio.Collector(source=source) as collector:
+    with tapio.Collector(source=source, sampler=tapio.AdaptiveSampling()) as collector:
         source.set_rate("process.exec", 0.5)
         source.set_throttle(1000, 10)
         collector.set_filter(tapio.KernelFilter(kinds=["process.exec"]))

@@ -285,15 +285,15 @@ static void the_sampler_keeps_its_share_and_says_the_weight(void)
 	uint32_t bits;
 
 	memcpy(&bits, &ten, 4);
-	CHECK(!tf_object_set_rate(obj, TF_K_CPU_USAGE, (uint32_t)(0.1 * 4294967296.0), bits));
+	CHECK(!tf_object_set_rate(obj, TF_K_CPU_USAGE, (uint32_t)(0.1 * 4294967296.0), bits, 0));
 	mark(TF_K_CPU_USAGE);
 	send_numbers(TF_K_CPU_USAGE, 20000);
 	CHECK(grew(TF_K_CPU_USAGE, TF_L_SUBMITTED) > 1800 && grew(TF_K_CPU_USAGE, TF_L_SUBMITTED) < 2200); /* 4.7 sigma */
 	CHECK_EQ(grew(TF_K_CPU_USAGE, TF_L_K_SAMPLED) + grew(TF_K_CPU_USAGE, TF_L_SUBMITTED), 20000);
 	read_all(src, note_weight);
 	CHECK(last_weight == 10);
-	CHECK_EQ(tf_object_set_rate(obj, TF_K_META_EPOCH, 0, bits), -EINVAL);
-	CHECK(!tf_object_set_rate(obj, TF_K_CPU_USAGE, TF_RATE_ALL, TF_WEIGHT_ONE));
+	CHECK_EQ(tf_object_set_rate(obj, TF_K_META_EPOCH, 0, bits, 0), -EINVAL);
+	CHECK(!tf_object_set_rate(obj, TF_K_CPU_USAGE, TF_RATE_ALL, TF_WEIGHT_ONE, 0));
 }
 
 /* 16 cgroups, 1,600 records each: every one keeps its burst, and what its rate gave it while the call ran: one a second, so that a

@@ -239,6 +239,15 @@ def refuse_many(host: str, n: int) -> None:
             s.connect_ex((host, port))
 
 
+def dial_many(host: str, n: int) -> None:
+    """n connections of this process with itself, closed by the client first."""
+    with listen(host) as listener:
+        for _ in range(n):
+            s = socket.create_connection(listener.getsockname())
+            other, _ = listener.accept()
+            s.close()
+            take(other)
+            other.close()
 
 def life(host: str) -> dict[str, Any]:
     """One connection of this process with itself from listen() to the last close(), the client first."""
@@ -383,4 +392,4 @@ def race(tries: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     enter_netns()
-    serve({f.__name__: f for f in (talk, refused, keep_open, close_kept, refuse_many, life, lose, reset, ping_pong, bind_some, race)})
+    serve({f.__name__: f for f in (talk, refused, keep_open, close_kept, refuse_many, dial_many, life, lose, reset, ping_pong, bind_some, race)})
