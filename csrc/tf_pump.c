@@ -184,6 +184,8 @@ int tf_pump_attach_user(struct tf_pump *p, size_t max_bytes, enum tf_overflow po
 		rc = -EBUSY;
 	else
 		p->user = *out = q;
+	if (!rc)
+		tf_rates_tell(p);
 	if (!rc && p->ended)
 		tf_queue_end(q);
 	tf_pump_unlock(p);

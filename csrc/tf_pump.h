@@ -38,7 +38,7 @@ struct tf_pump_stats {
 	uint64_t watermark_ns;
 	uint64_t in_ring;                   /* records not yet read: by walking the rings; exact when stopped, else as of the last pass */
 	uint64_t keep_ppm;                  /* share of plain records that the controller has kept now; 1000000 = all */
-	uint64_t rate_changes;              /* RATE rows told or waiting */
+	uint64_t rate_changes;              /* changes of rates so far, the first ones too */
 	uint64_t step_errno;                /* of the source's step, 0 = fine */
 	uint64_t self_skipped, foreign_calls;   /* of struct tf_cpu_state, of all CPUs */
 	int64_t source_status;              /* 0 running, 1 ended, -errno failed */

@@ -82,6 +82,7 @@ struct tf_sampling {
 	uint8_t class[TF_KIND_MAX];             /* enum tf_sample_class */
 	uint32_t own[TF_KIND_COUNT];            /* threshold that was asked for */
 	uint32_t now[TF_KIND_COUNT];            /* threshold in force: own times the controller's share */
+	uint64_t since_ns[TF_KIND_COUNT];       /* ... from then on; 0 = all were kept from the start */
 	struct tf_sampling_sums sums;
 	uint64_t max_fill_permille;             /* of the fullest ring, since the last step */
 };
@@ -175,6 +176,9 @@ void tf_notes_free(struct tf_pump *p);
 bool tf_draws_by_key(const struct tf_pump *p, uint32_t kind);
 /* Changes a rate and notes it; under lock. 0, -ENOMEM, or what the source answers: then nothing has changed. */
 int tf_rate_change(struct tf_pump *p, uint32_t kind, uint32_t threshold, uint64_t since_ns);
+
+/* Notes the rates in force again, for a consumer that was not there when they changed; under lock. */
+void tf_rates_tell(struct tf_pump *p);
 
 /* tf_pump_sample.c */
 void tf_sampling_open(struct tf_pump *p);

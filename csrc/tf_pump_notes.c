@@ -56,19 +56,38 @@ bool tf_draws_by_key(const struct tf_pump *p, uint32_t kind)
 	return p->src->keyed[kind / 64] >> (kind % 64) & 1;
 }
 
-int tf_rate_change(struct tf_pump *p, uint32_t kind, uint32_t threshold, uint64_t since_ns)
+static struct tf_pump_note *rate_note(const struct tf_pump *p, uint32_t kind, uint32_t threshold, uint64_t since_ns)
 {
 	const char *name = tf_kind_table[kind].name;
-	const uint32_t bits = tf_weight_bits(threshold);
 	struct tf_pump_note *note = tf_note_new(TF_K_META_RATE, kind, threshold == TF_RATE_ALL ? 1ull << 32 : threshold, (uint32_t)strlen(name));
-	int rc = 0;
 
 	if (!note)
-		return -ENOMEM;
+		return NULL;
 	note->ts_ns = since_ns;
 	note->gen = p->src->settings ? tf_load_relaxed(&p->src->settings->gen) : 0;
 	note->cause = tf_draws_by_key(p, kind);
 	memcpy(note->data, name, note->len);
+	return note;
+}
+
+void tf_rates_tell(struct tf_pump *p)
+{
+	for (uint32_t k = 0; p->drain && p->epoch && k < TF_KIND_COUNT; k++) {
+		struct tf_pump_note *note = p->sampling.since_ns[k] ? rate_note(p, k, p->sampling.now[k], p->sampling.since_ns[k]) : NULL;
+
+		if (note)
+			tf_note_push(p, note);
+	}
+}
+
+int tf_rate_change(struct tf_pump *p, uint32_t kind, uint32_t threshold, uint64_t since_ns)
+{
+	struct tf_pump_note *note = rate_note(p, kind, threshold, since_ns);
+	const uint32_t bits = tf_weight_bits(threshold);
+	int rc = 0;
+
+	if (!note)
+		return -ENOMEM;
 	if (p->src->set_rate)
 		rc = p->src->set_rate(p->src->self, kind, threshold, bits, since_ns);
 	else
@@ -77,6 +96,8 @@ int tf_rate_change(struct tf_pump *p, uint32_t kind, uint32_t threshold, uint64_
 		free(note);
 		return rc;
 	}
+	p->sampling.now[kind] = threshold;
+	p->sampling.since_ns[kind] = since_ns;
 	p->s.rate_changes++;
 	tf_note_push(p, note);
 	return 0;

@@ -136,14 +136,8 @@ static uint32_t steered(const struct tf_pump *p, uint32_t kind)
 static int change(struct tf_pump *p, uint32_t kind, uint64_t since_ns)
 {
 	uint32_t threshold = steered(p, kind);
-	int rc;
 
-	if (threshold == p->sampling.now[kind])
-		return 0;
-	rc = tf_rate_change(p, kind, threshold, since_ns);
-	if (!rc)
-		p->sampling.now[kind] = threshold;
-	return rc;
+	return threshold == p->sampling.now[kind] ? 0 : tf_rate_change(p, kind, threshold, since_ns);
 }
 
 void tf_steer(struct tf_pump *p)

@@ -24,14 +24,14 @@ RATE_ROW = schema.KIND_BY_NAME["meta.rate"].subtype
 
 
 def rates_of(batch: tapio.RecordBatch, kind: str) -> list[tuple[int, int, int]]:
-    """The kind's RATE rows, in order: (from when on, kept of 2^32, by key)."""
+    """The kind's RATE rows, in order: (from when on, kept of 2^32, by key). A consumer that comes late is told again what is in force."""
     meta, names = batch["meta"], batch.strings("meta", "data")
     found = [(int(row["ts_ns"]), int(row["value"]), int(row["cause"])) for i, row in enumerate(meta)
              if row["subtype"] == RATE_ROW and row["object_id"] == schema.KIND_BY_NAME[kind].number]
     assert all(names[i] == kind.partition(".")[2].encode() for i, row in enumerate(meta)
                if row["subtype"] == RATE_ROW and row["object_id"] == schema.KIND_BY_NAME[kind].number)
     assert found == sorted(found)
-    return found
+    return sorted(set(found))
 
 
 def whole_or_not(keys: np.ndarray, n: int, records: int, rate: float) -> None:
