@@ -123,5 +123,5 @@ def find(name: str) -> Field | None:
 def suggest(name: str) -> str:
     """Return "did you mean x?" for a name that is close to one that is known, else where to look."""
     known = [*catalogue(), *ALIASES]
-    near = difflib.get_close_matches(name, known, 1)
+    near = difflib.get_close_matches(name[:64], known, 1)
     return f"did you mean {near[0]!r}?" if near else "`tapio-fast list fields` names them all"

@@ -3,38 +3,60 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import NoReturn
+from typing import NamedTuple, NoReturn
 
 from tapio_fast._escape import escape
 from tapio_fast.errors import FilterError
 
 MAX_TEXT = 1 << 20      # characters of an expression: what is longer belongs into a file("...") or is an attack
-_EXCERPT = 60
+_EXCERPT = 60           # characters of the text on each side of an error's place
+_SHOWN = 40             # characters of a word that an error repeats
 
+# Possessive where two parts could share characters: what does not match must not be tried in every other way.
 _TOKENS = re.compile(r"""
     (?P<space>\s+ | \#[^\n]*)
-  | (?P<address>(?:[0-9A-Fa-f]{0,4}:){2,7}(?:\d+\.\d+\.\d+\.\d+|[0-9A-Fa-f]{0,4})(?:/\d+)? | \d+\.\d+\.\d+\.\d+(?:/\d+)?)(?![\w.:])
-  | (?P<number>-?(?:0[xX][0-9A-Fa-f]+ | 0[oO][0-7]+ | 0[bB][01]+ | \d+(?:\.\d+)?(?:[eE][+-]?\d+)?)(?P<unit>[A-Za-z]*))(?!\w)
+  | (?P<address>(?:[0-9A-Fa-f]{0,4}:){2,8}(?:\d+\.\d+\.\d+\.\d+|[0-9A-Fa-f]{0,4})(?:/\d+)? | \d+\.\d+\.\d+\.\d+(?:/\d+)?)
+    (?![\w:] | \.(?!\.))
+  | (?P<number>-?(?:0[xX][0-9A-Fa-f]++ | 0[oO][0-7]++ | 0[bB][01]++ | \d++(?:\.\d++)?+(?:[eE][+-]?\d++)?+)(?P<unit>[A-Za-z]*+))(?!\w)
   | (?P<string>"(?:[^"\\]|\\.)*" | '(?:[^'\\]|\\.)*')
   | (?P<name>[A-Za-z_](?:[\w-]|\.(?=[A-Za-z_]))*)
   | (?P<op>\.\.|==|!=|<=|>=|=~|!~|[=<>!&|(),])
-""", re.VERBOSE | re.DOTALL)
+""", re.VERBOSE | re.DOTALL | re.ASCII)
 _ESCAPES = {"n": b"\n", "t": b"\t", "r": b"\r", "0": b"\0", "\\": b"\\", '"': b'"', "'": b"'"}
 
 
-@dataclass(frozen=True, slots=True)
-class Token:
-    """kind: address, number, string, name, op, end; text: as written (a string's without quotes, still escaped)."""
+class Token(NamedTuple):
+    """kind: address, number, string, name, op, range, end; text: as written (a string's without quotes, still escaped).
+
+    where: "list.txt, line 3: " for one that a file holds; it is then placed at the name of the file
+    """
 
     kind: str
     text: str
     at: int
     unit: str = ""
+    where: str = ""
+
+    @property
+    def shown(self) -> str:
+        """The token for an error message: one short line."""
+        word = self.text[:_SHOWN] + self.unit[:_SHOWN]
+        return "the end" if self.kind == "end" else f"'{escape(word)}{'...' if len(word) < len(self.text) + len(self.unit) else ''}'"
 
 
-def refuse(text: str, at: int, why: str) -> NoReturn:
+class Unreadable(Exception):
+    """Say that no token begins at a place. Never leaves the package: `tokens` makes a FilterError of it."""
+
+    def __init__(self, at: int, why: str) -> None:
+        super().__init__(why)
+        self.at, self.why = at, why
+
+
+def refuse(text: str, place: int | Token, why: str) -> NoReturn:
     """Raise the FilterError that shows the place: line and column count from 1."""
+    if isinstance(place, Token):
+        why, place = place.where + why, place.at
+    at = place
     line = text.count("\n", 0, at) + 1
     start = text.rfind("\n", 0, at) + 1
     end = text.find("\n", at)
@@ -51,16 +73,24 @@ def tokens(text: str) -> list[Token]:
     if len(text) > MAX_TEXT:
         raise FilterError(f"filter: the expression has {len(text)} characters; the limit is {MAX_TEXT}: put long lists into a "
                           'file and write file("list.txt")', position=MAX_TEXT)
+    try:
+        return scan(text)
+    except Unreadable as error:
+        refuse(text, error.at, error.why)
+
+
+def scan(text: str) -> list[Token]:
+    """Return the tokens of a text; raise Unreadable where there is none."""
     found: list[Token] = []
-    at = 0
+    at = last = 0
     while at < len(text):
         match = _TOKENS.match(text, at)
         if match is None:
             char = text[at]
             if char in "\"'":
-                refuse(text, at, "a string without its closing quote")
-            refuse(text, at, f"a number must be followed by a space or an operator: {escape(text[at:at + 20])}" if char.isdigit() else
-                   f"unexpected {escape(char)!r}; texts need quotes")
+                raise Unreadable(at, "a string without its closing quote")
+            raise Unreadable(at, f"a number must be followed by a space or an operator: {escape(text[at:at + 20])}" if char in "0123456789"
+                             else f"unexpected '{escape(char)}'; texts need quotes")
         kind = str(match.lastgroup)
         if kind == "number":
             unit = match["unit"]
@@ -70,7 +100,9 @@ def tokens(text: str) -> list[Token]:
         elif kind != "space":
             found.append(Token(kind, match[kind][1:-1] if kind == "string" else match[kind], at))
         at = match.end()
-    found.append(Token("end", "", len(text)))
+        last = last if kind == "space" else at
+    # the end is where the last token ends: an error there is not shown on an empty line further down
+    found.append(Token("end", "", last))
     return found
 
 
@@ -81,8 +113,10 @@ def unescape(source: str, token: Token) -> bytes:
     while i < len(text):
         char = text[i]
         if char != "\\" or i + 1 == len(text):
-            out += char.encode("utf-8", "surrogateescape")
-            i += 1
+            end = text.find("\\", i + 1)
+            end = end if end >= 0 else len(text)
+            out += encoded(source, token, text[i:end])
+            i = end
             continue
         following = text[i + 1]
         if following == "x" and re.fullmatch(r"[0-9A-Fa-f]{2}", text[i + 2:i + 4]):
@@ -95,3 +129,11 @@ def unescape(source: str, token: Token) -> bytes:
             out += b"\\"
             i += 1
     return bytes(out)
+
+
+def encoded(source: str, token: Token, text: str) -> bytes:
+    """Return text as UTF-8; the bytes that Python's surrogateescape stands for as themselves."""
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:
+        refuse(source, token, "it holds half of a surrogate pair, which no text has; write its bytes as \\xNN")

@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import errno
 import os
+import platform
 import signal
 from collections.abc import Mapping
 
 from tapio_fast import types
 
-ERRNOS: dict[str, int] = {name: number for number, name in errno.errorcode.items()} | {"EAGAIN": errno.EAGAIN, "EWOULDBLOCK": errno.EAGAIN,
-                                                                                        "OK": 0}
-OPEN_FLAGS: dict[str, int] = {name: getattr(os, name) for name in dir(os) if name.startswith("O_")} | {"O_ACCMODE": 3}
+ERRNOS: dict[str, int] = {name: getattr(errno, name) for name in dir(errno) if name.startswith("E")} | {"OK": 0}
+# the C library calls O_LARGEFILE 0 where every file is large; the kernel has a bit for it
+OPEN_FLAGS: dict[str, int] = {name: getattr(os, name) for name in dir(os) if name.startswith("O_")} | {
+    "O_ACCMODE": 3, "O_LARGEFILE": 0x20000 if platform.machine() == "aarch64" else 0x8000}
 FILE_FLAGS: dict[str, int] = OPEN_FLAGS | {
     "RENAME_NOREPLACE": 1, "RENAME_EXCHANGE": 2, "RENAME_WHITEOUT": 4, "XATTR_CREATE": 1, "XATTR_REPLACE": 2,
     "AT_SYMLINK_NOFOLLOW": 0x100, "AT_REMOVEDIR": 0x200, "AT_SYMLINK_FOLLOW": 0x400, "AT_EMPTY_PATH": 0x1000}

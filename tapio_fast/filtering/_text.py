@@ -14,18 +14,28 @@ _WORDS = {"startswith": "startswith", "endswith": "endswith", "contains": "conta
 
 def to_text(node: Node) -> str:
     """Return the expression that a tree stands for, in one line."""
-    if isinstance(node, Const):
-        return "true" if node.value else "false"
-    if isinstance(node, Test):
-        return _test(node)
-    if isinstance(node, Not):
-        return f"not {_inner(node.part)}"
-    word = " and " if isinstance(node, And) else " or "
-    return word.join(_inner(part) if isinstance(part, And | Or) else to_text(part) for part in node.parts)
+    out: list[str] = []
+    stack: list[Node | str] = [node]
+    while stack:
+        top = stack.pop()
+        if isinstance(top, str):
+            out.append(top)
+        elif isinstance(top, Const):
+            out.append("true" if top.value else "false")
+        elif isinstance(top, Test):
+            out.append(_test(top))
+        else:
+            parts: list[Node | str] = ["not ", *_inner(top.part)] if isinstance(top, Not) else _inner(top.parts[0])
+            if not isinstance(top, Not):
+                word = " and " if isinstance(top, And) else " or "
+                for part in top.parts[1:]:
+                    parts += [word, *_inner(part)]
+            stack += reversed(parts)
+    return "".join(out)
 
 
-def _inner(node: Node) -> str:
-    return f"({to_text(node)})" if isinstance(node, And | Or) else to_text(node)
+def _inner(node: Node) -> list[Node | str]:
+    return ["(", node, ")"] if isinstance(node, And | Or) else [node]
 
 
 def quoted(value: bytes) -> str:
@@ -52,7 +62,7 @@ def _test(test: Test) -> str:
     if test.op == "kind":
         return _kinds(test)
     if test.op == "range":
-        return _ranges(test) if args else "false"
+        return _ranges(test)
     if test.op == "net":
         return _equality(test, [_net(*a) for a in args])
     if test.op == "bits":
@@ -78,12 +88,14 @@ def _ranges(test: Test) -> str:
 
 
 def _kinds(test: Test) -> str:
+    """Types where the kinds are all that there are of some types, else subtypes where they are all of those, else the kinds themselves."""
+    chosen = set(test.args)
     names = [schema.KINDS[number].name for number in test.args]
     for field, part in (("type", 0), ("subtype", 2)):
-        words = list(dict.fromkeys(name.partition(".")[part] for name in names))
-        if names and test.field.name == field:
-            return f"{field} {'== ' + words[0] if len(words) == 1 else 'in (' + ', '.join(words) + ')'}"
-    return f"kind {'== ' + names[0] if len(names) == 1 else 'in (' + ', '.join(names) + ')'}" if names else "false"
+        words = dict.fromkeys(name.partition(".")[part] for name in names)
+        if all(k.number in chosen for k in schema.KINDS if k.domain != schema.META and k.name.partition(".")[part] in words):
+            return f"{field} == {next(iter(words))}" if len(words) == 1 else f"{field} in ({', '.join(words)})"
+    return f"kind == {names[0]}" if len(names) == 1 else f"kind in ({', '.join(names)})"
 
 
 def _net(base: int, prefix: int) -> str:
@@ -94,15 +106,9 @@ def _net(base: int, prefix: int) -> str:
 
 
 def _floats(test: Test) -> str:
-    if all(lo == hi for lo, hi, _, _ in test.args):
-        return _equality(test, [repr(lo) for lo, _, _, _ in test.args])
-    parts = []
-    for lo, hi, lo_open, hi_open in test.args:
-        if lo == hi:
-            parts.append(f"{test.field.name} == {lo!r}")
-            continue
-        low = f"{test.field.name} {'>' if lo_open else '>='} {lo!r}" if not math.isinf(lo) else ""
-        high = f"{test.field.name} {'<' if hi_open else '<='} {hi!r}" if not math.isinf(hi) else ""
-        parts.append(" and ".join(p for p in (low, high) if p))
-    text = " or ".join(parts)
-    return f"not ({text})" if test.negate else text
+    lo, hi, lo_open, hi_open = test.args[0]
+    if math.isinf(hi):
+        return f"{test.field.name} {'>' if lo_open else '>='} {lo!r}"
+    if math.isinf(lo):
+        return f"{test.field.name} {'<' if hi_open else '<='} {hi!r}"
+    return _equality(test, [repr(lo) if lo == hi else f"{lo!r}..{hi!r}" for lo, hi, _, _ in test.args])

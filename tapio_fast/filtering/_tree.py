@@ -6,22 +6,27 @@ know. A leaf on a field that a record's domain lacks is false, negated or not; `
 
 op            args                                field types
 "range"       ((lo, hi), ...) inclusive           number, severity; also sets: sorted, disjoint, not adjacent
-"float"       ((lo, hi, lo_open, hi_open), ...)   float
+"float"       ((lo, hi, lo_open, hi_open), ...)   float: one that ends at infinity, or closed ones: sorted, disjoint
 "bits"        (mask, want): x & mask != 0 where want is None, else x & mask == want    number
 "net"         ((address, prefix length), ...)     address: int of 128 bits (IPv4 mapped), prefix of 128
 "kind"        dense kind numbers                  kind (types, subtypes and their names all end here)
 "equal" "startswith" "endswith" "contains" "glob" "regex"   bytes, ...: any of them    text
 "follow"      process ids                         descendant_of
 "exists"      ()                                  any: the domain has the field; a fact is known
+
+Sets are never empty (no value at all is false, or `exists` where negated: `any_value`); "kind", "follow", "exists" and masks without a
+value are never negated. `_check.check_tree` holds a tree against all of this.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from tapio_fast.filtering._fields import Field
 
+MAX_DEPTH = 100         # parentheses within parentheses, of a text or of what a tree would need as one
+MAX_VALUES = 100_000    # of all sets of an expression
 TEXT_OPS = ("equal", "startswith", "endswith", "contains", "glob", "regex")
 
 
@@ -119,3 +124,22 @@ def merge_ranges(ranges: list[tuple[int, int]]) -> tuple[tuple[int, int], ...]:
         else:
             merged.append((lo, hi))
     return tuple(merged)
+
+
+def merge_spans(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Return closed ranges of floats in canonical form: sorted, disjoint."""
+    merged: list[tuple[float, float]] = []
+    for lo, hi in sorted(spans):
+        if merged and lo <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(hi, merged[-1][1]))
+        else:
+            merged.append((lo, hi))
+    return merged
+
+
+def any_value(field: Field, op: str, args: Iterable[Any], negate: bool = False, icase: bool = False) -> Node:
+    """Return the test of a field against values; of none at all (an empty file) nothing matches, and a field that is there differs."""
+    found = tuple(args)
+    if not found:
+        return Test(field, "exists", ()) if negate else FALSE
+    return Test(field, op, found, negate, icase)
