@@ -129,8 +129,8 @@ def list_events(json: Json = False) -> None:
 
 
 @list_app.command("fields")
-def list_fields(domain: Annotated[str | None, typer.Argument(metavar="[DOMAIN]")] = None, json: Json = False) -> None:
-    """List the fields of each domain."""
+def list_fields(domain: Annotated[str | None, typer.Argument(metavar="[DOMAIN|FIELD]")] = None, json: Json = False) -> None:
+    """List fields: of all domains or of one, those of filters only (filter), or one field with the names of its values."""
     from tapio_fast.cli._machine import list_fields as run
     _run(run, domain, json)
 

@@ -161,24 +161,21 @@ def list_events(json: bool) -> int:
     return _print(rows if json else [{name: row[name] for name in shown} for row in rows], json)
 
 
-def list_fields(domain: str | None, json: bool) -> int:
-    """Print the fields of each domain: those of every record once, then a domain's own."""
-    from tapio_fast import schema
-    if domain is not None and domain not in schema.DTYPES:
-        raise typer.BadParameter(f"no domain {domain!r}; {near(domain, schema.DTYPES)}there are {', '.join(sorted(schema.DTYPES))}")
-    rows = []
-    for name in [domain] if domain else schema.DTYPES:
-        for field, (dtype, offset, *_) in (schema.DTYPES[name].fields or {}).items():
-            common = field in schema.HEADER_FIELDS
-            if not (common and domain is None and name != next(iter(schema.DTYPES))):
-                rows.append({"domain": "(all)" if common else name, "field": field, "type": _type(dtype), "offset": offset})
-    return _print(rows, json)
-
-
-def _type(dtype: Any) -> str:
-    if dtype.names:
-        return "text"
-    return f"{dtype.base.str.lstrip('<|=')}[{dtype.shape[0]}]" if dtype.shape else str(dtype.str.lstrip("<|="))
+def list_fields(what: str | None, json: bool) -> int:
+    """Print fields with what a filter may say of them: all, a domain's, those that only filters know, or one with its named values."""
+    from tapio_fast.cli._fields import constants, names, rows, short
+    if what is not None and what not in names():
+        from tapio_fast import schema
+        raise typer.BadParameter(f"no domain or field {what!r}; {near(what, names())}there are the domains {', '.join(sorted(schema.DTYPES))}; "
+                                 "`list fields filter` has what only filters know")
+    found = rows(what)
+    if json:
+        return _print(found, True)
+    _print([short(row) for row in found], False)
+    if what is not None and (named := constants(what)):
+        print()
+        _print([{"value": value, "name": name} for name, value in sorted(named.items(), key=lambda item: (item[1], item[0]))], False)
+    return OK
 
 
 def list_programs(json: bool, preset: str | None = None, file: Path | None = None, domains: str | None = None) -> int:
