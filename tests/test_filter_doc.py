@@ -98,5 +98,6 @@ def test_the_units_of_the_page_are_those_of_the_language() -> None:
 
 def test_the_limits_of_the_page_are_those_of_the_language() -> None:
     limits = PAGE.split("## Limits")[1].split("## Errors")[0].replace(",", "")
-    for number in (_lexer.MAX_TEXT, _tree.MAX_DEPTH, _tree.MAX_VALUES, _files.MAX_BYTES >> 20, _patterns.MAX_PATTERN, _values._MAX_DIGITS):
+    for number in (_lexer.MAX_TEXT, _tree.MAX_DEPTH, _tree.MAX_VALUES, _files.MAX_BYTES >> 20, _patterns.MAX_PATTERN,
+                   _patterns.MAX_TABLES >> 20, _values._MAX_DIGITS):
         assert re.search(rf"\| {number}\b", limits), number

@@ -159,3 +159,19 @@ def test_the_length_of_an_expression_is_bounded() -> None:
 def test_the_length_of_a_pattern_is_bounded(op: str) -> None:
     parse(f"comm glob '{'a' * MAX_PATTERN}'")
     assert f"at most {MAX_PATTERN} bytes, this one has {MAX_PATTERN + 1}" in str(refused(f"comm {op} '{'a' * (MAX_PATTERN + 1)}'"))
+
+
+@pytest.mark.parametrize(("pattern", "says"), [
+    ("(a", "the regex is wrong"), ("a(?=b)", "the regex is wrong at its byte"), (r"(a)\\1", "the regex is wrong at its byte"), ("[z-a]", "the regex is wrong"),
+    ("(a|b)*a(a|b){20}", "the regex is wrong"), ("x{2000}", "the regex is wrong at its byte")])
+def test_a_regex_that_no_table_holds_is_refused_at_its_place(pattern: str, says: str) -> None:
+    for text in (f"comm =~ '{pattern}'", f"pid == 1 or comm not iregex ('a', '{pattern}')"):
+        error = refused(text)
+        assert says in str(error) and error.position == text.index(pattern) - 1
+
+
+def test_the_tables_of_all_regexes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_parser, "MAX_TABLES", 1 << 20)
+    parse("comm =~ 'a.{10}b' and path =~ 'x'")
+    text = " or ".join(f"path =~ '{n}.*[ab].{{9}}c'" for n in range(1000))
+    assert "MiB of tables; use fewer" in str(refused(text))

@@ -23,7 +23,7 @@ def test_a_tree_is_what_its_text_says() -> None:
     ops, shapes, deepest = set(), set(), 0
 
     @given(filter_trees.trees())
-    @settings(max_examples=tier_size(250, 20_000), deadline=None, derandomize=True)
+    @settings(max_examples=tier_size(250, 2_000), deadline=None, derandomize=True)
     def holds(tree: Node) -> None:
         nonlocal deepest
         check_tree(tree)
@@ -89,11 +89,12 @@ def answers(text: str) -> None:
 
 
 @given(filter_trees.nearly())
-@settings(max_examples=tier_size(300, 20_000), deadline=None, derandomize=True)
+@settings(max_examples=tier_size(300, 10_000), deadline=None, derandomize=True)
 def test_what_looks_like_an_expression_is_read_or_refused(text: str) -> None:
     answers(text)
 
 
+@pytest.mark.timeout(1200)
 def test_mutated_expressions_are_read_or_refused() -> None:
     """Deletions, doublings, swaps and foreign pieces in valid expressions, and random bytes: 5,000, or 200,000 in tier 2."""
     chosen = random.Random(20261130)

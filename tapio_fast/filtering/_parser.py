@@ -17,7 +17,7 @@ from tapio_fast.filtering._fields import Field, catalogue, find, suggest
 from tapio_fast.filtering._files import lines_of, named
 from tapio_fast.filtering._lexer import Token, Unreadable, refuse, scan, tokens, unescape
 from tapio_fast.filtering._names import FILE_FLAGS, RECORD_FLAGS
-from tapio_fast.filtering._patterns import check_text
+from tapio_fast.filtering._patterns import MAX_TABLES, check_text
 from tapio_fast.filtering._tree import (
     FALSE,
     MAX_DEPTH,
@@ -34,6 +34,7 @@ from tapio_fast.filtering._tree import (
 )
 
 N = TypeVar("N", int, float)
+_BEFORE_FLAG = 3        # words between `flags` and a constant: `not in (`
 _MAX_LINE = 4096        # characters of a value in a file that is no text
 _ORDERED = ("<", "<=", ">", ">=")
 _WORD_OPS = {"contains": "contains", "startswith": "startswith", "endswith": "endswith", "glob": "glob", "regex": "regex", "equals": "equal"}
@@ -63,7 +64,7 @@ class _Parser:
     def __init__(self, text: str, folder: str) -> None:
         self.text, self.folder = text, folder
         self.tokens = tokens(text)
-        self.at = self.values = 0
+        self.at = self.values = self.tables = 0
 
     # -- tokens ----------------------------------------------------------------------------------------------------------
 
@@ -165,7 +166,7 @@ class _Parser:
     def flags(self, token: Token) -> Field:
         """Of `flags & O_WRONLY` the constant says which flags are meant: those of open(2), or the record's own."""
         ahead = 0
-        while self.peek(ahead).kind == "op" or self.is_word("not", "in", ahead=ahead):
+        while ahead < _BEFORE_FLAG and (self.peek(ahead).kind == "op" or self.is_word("not", "in", ahead=ahead)):
             ahead += 1
         word = self.peek(ahead).text.upper()
         if word in FILE_FLAGS:
@@ -249,7 +250,9 @@ class _Parser:
         values = []
         for token in self.list_of(field):
             value = _values.text(self.text, token, field)
-            check_text(self.text, token, op, value, icase)
+            self.tables += check_text(self.text, token, op, value, icase)
+            if self.tables > MAX_TABLES:
+                refuse(self.text, token, f"the regexes so far take more than {MAX_TABLES >> 20} MiB of tables; use fewer or simpler ones")
             values.append(value)
         return any_value(field, op, dict.fromkeys(values), negate, icase)
 
