@@ -202,6 +202,10 @@ class RecordBatch:
 
     def events(self) -> Iterator[RawEvent]:
         """Yield RawEvent objects of all domains but meta, in time order: convenient and slow."""
+        return (event for _, _, event in self.placed_events())
+
+    def placed_events(self) -> Iterator[tuple[str, int, RawEvent]]:
+        """Yield (domain, index of its row, event), as events() does."""
         from tapio_fast.events import RawEvent
 
         domain, row = self._core.order()
@@ -210,7 +214,7 @@ class RecordBatch:
             name = schema.DOMAIN_NAMES[d]
             if name != schema.META:
                 strings = {f: column[i] for f, column in texts[name].items()}
-                yield RawEvent.from_row(self[name][i], strings, self.wall_offset_ns)
+                yield name, i, RawEvent.from_row(self[name][i], strings, self.wall_offset_ns)
 
     def __repr__(self) -> str:
         counts = " ".join(f"{d}={n}" for d, n in self._counts.items())

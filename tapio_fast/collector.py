@@ -280,7 +280,7 @@ class Collector:
             plan = self._source._plan_of(wanted)
             # first who judges the rest: a record of the new generation may come at once
             self._pump.set_filter(self._source._gen + 1, self._residual(plan, wanted))
-            gen = self._source._push(plan)
+            gen: int = self._source._push(plan)
             self._asked._users.discard(self)
             self._asked, self._filter = asked, wanted
             asked._users.add(self)
@@ -290,7 +290,7 @@ class Collector:
     @staticmethod
     def _residual(plan: Plan, filter: EventFilter) -> Any:
         """Return the program for what the gate leaves to judge; None: nothing. Rules have their hits counted, so they are judged anyway."""
-        return None if plan.exact and not filter.rules else filter._compiled()
+        return None if plan.exact and not filter.rules else filter._compiled(plan.followed)
 
     def _filter_counts(self) -> tuple[int, int, list[int]]:
         """Return what the pump's filter judged and kept, and each rule's matches."""

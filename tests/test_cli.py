@@ -64,9 +64,9 @@ sys.exit(max(codes))
     (["nonsense"], "nonsense"), (["record"], "--output"), (["record", "-o", "x", "--frobnicate"], "--frobnicate"),
     (["record", "-o", "x", "--follow", "1", "--", "true"], "exclude each other"), (["record", "-o", "x", "--follow", "0"], "not a process id"),
     (["record", "-o", "x", "--programs", "netwrk"], "did you mean network?"), (["record", "-o", "x", "-d", "soon"], "not a duration"),
-    (["record", "-o", "x", "--rules", "r.toml"], "not available"), (["tail", "--semantic"], "not available"),
-    (["tail", "--filter", "pid == 1"], "not available"), (["tail", "--fields", "pidd"], "did you mean pid?"),
-    (["replay", "x", "--filter", "pid == 1"], "not available"), (["replay", "x", "--since", "yesterday"], "not a time"),
+    (["record", "-o", "x", "--rules", "r.toml"], "cannot read rules r.toml"), (["tail", "--semantic"], "not available"),
+    (["tail", "--filter", "pidd == 1"], "did you mean 'pid'"), (["tail", "--fields", "pidd"], "did you mean pid?"),
+    (["replay", "x", "--filter", "pid = importance"], "is a number"), (["replay", "x", "--since", "yesterday"], "not a time"),
     (["replay", "x", "--programs", "syscal"], "did you mean syscall?"), (["record", "-o", "x", "--programs", "syscall"], "not a domain"),
     (["list", "fields", "nope"], "process"), (["list", "fields", "netwrk"], "did you mean network?"), (["record", "-o", "x", "-n", "0"], "-n"),
 ])

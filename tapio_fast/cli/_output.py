@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 import typer
@@ -14,7 +15,9 @@ from tapio_fast import schema
 from tapio_fast._escape import escape
 from tapio_fast.cli._settings import Options
 from tapio_fast.events import RawEvent
+from tapio_fast.filtering import FilterRule
 from tapio_fast.formatting import RawEventFormatter, rfc3339
+from tapio_fast.types import Severity
 
 _FIRST = ("time", "kind", "type", "subtype", "timestamp")
 
@@ -55,12 +58,17 @@ class Printer:
         colored = terminal and "NO_COLOR" not in os.environ and os.environ.get("TERM") != "dumb"
         self._formatter = RawEventFormatter(color_output=colored, verbose=options.verbose)
 
-    def print(self, event: RawEvent) -> None:
-        """Write one line."""
-        sys.stdout.write(self.line(event) + "\n")
+    def print(self, event: RawEvent, rules: Sequence[FilterRule] = ()) -> None:
+        """Write one line; it ends with the rules that the event hit."""
+        sys.stdout.write(self.line(event, rules) + "\n")
 
-    def line(self, event: RawEvent) -> str:
+    def line(self, event: RawEvent, rules: Sequence[FilterRule] = ()) -> str:
         """Return the line of one event."""
+        if rules and self._fields is None:
+            if not self._json:
+                return f"{self._formatter.format(event)}  [{', '.join(_hit(rule) for rule in rules)}]"
+            hits = [{"name": rule.name, "severity": severity_of(rule), "tags": list(rule.tags)} for rule in rules]
+            return json.dumps(json.loads(self._formatter.format_json(event)) | {"rules": hits})
         if self._fields is not None:
             chosen = {name: value_of(event, name) for name in self._fields}
             return json.dumps(chosen) if self._json else "\t".join(_cell(value) for value in chosen.values())
@@ -75,6 +83,16 @@ def value_of(event: RawEvent, name: str) -> Any:
         return event.kind
     values = event.to_dict()
     return values[name] if name in values else values.get("details", {}).get(name)
+
+
+def severity_of(rule: FilterRule) -> str | None:
+    """Return a rule's severity by name."""
+    return rule.severity.text if isinstance(rule.severity, Severity) else None
+
+
+def _hit(rule: FilterRule) -> str:
+    severity = severity_of(rule)
+    return escape(rule.name) + (f": {severity}" if severity else "")
 
 
 def _cell(value: Any) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tapio_fast import Collector, KernelFilter
+from tapio_fast import Collector, EventFilter, KernelFilter
 from tapio_fast.cli import _follow
 from tapio_fast.cli._exit import FAILED, OK, say
 from tapio_fast.cli._ledger import kinds_of, kinds_text, ledger_text
@@ -28,10 +28,11 @@ def record(options: Options) -> int:
     config = configure(options, dual_path={"enabled": True, "raw_storage_enabled": True, "raw_storage_path": str(path),
                                            "semantic_enabled": False, "correlation_enabled": False})
     account = _follow.account_for(options.user)
+    chosen = options.chosen()
     new = not os.path.lexists(path)
     with contextlib.ExitStack() as stack:
         command = stack.enter_context(_follow.Command(options.command, account)) if options.command else None
-        collector = Collector(config, filter=follow_filter(options, command))
+        collector = Collector(config, filter=follow_filter(options, command, chosen))
         interrupt = stack.enter_context(_follow.Interrupt(command))
         try:
             with collector:
@@ -51,15 +52,14 @@ def record(options: Options) -> int:
     return status or (OK if right else FAILED)
 
 
-def follow_filter(options: Options, command: _follow.Command | None) -> KernelFilter | str | None:
-    """Return what the collector takes as its filter: the followed process, or the expression as it was given."""
+def follow_filter(options: Options, command: _follow.Command | None, chosen: EventFilter | None) -> EventFilter | None:
+    """Return what the collector takes as its filter: what was chosen, of the followed process if there is one."""
     if command is not None or options.follow is not None:
-        if options.filter is not None:
-            return options.filter
         if options.follow is not None:
             _follow.check_pid(options.follow)
-        return KernelFilter(descendants_of=[command.pid if command is not None else options.follow or 0])
-    return options.filter
+        family = KernelFilter(descendants_of=[command.pid if command is not None else options.follow or 0])
+        return family if chosen is None else family.joined(chosen)
+    return chosen
 
 
 def _wait(collector: Collector, options: Options, command: _follow.Command | None, interrupt: _follow.Interrupt) -> None:

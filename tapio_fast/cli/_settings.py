@@ -8,13 +8,16 @@ import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from tapio_fast.cli._exit import OK, say
 from tapio_fast.config import Config, LoadedConfig, load, not_active
 from tapio_fast.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tapio_fast.filtering import EventFilter
 
 DOMAINS = tuple(spec.name for spec in dataclasses.fields(Config.default().programs))
 
@@ -51,8 +54,6 @@ class Options:
     def __post_init__(self) -> None:
         if self.command and self.follow is not None:
             raise typer.BadParameter("--follow PID and -- CMD exclude each other; give one of them")
-        if self.rules is not None:
-            raise typer.BadParameter("filter rules are not available in this version; leave --rules out")
         if self.semantic:
             raise typer.BadParameter("semantic events are not available in this version; leave --semantic out")
         if self.follow is not None and self.follow <= 0:
@@ -63,6 +64,18 @@ class Options:
     def seconds(self) -> float | None:
         """--duration in seconds."""
         return None if self.duration is None else seconds_of(self.duration)
+
+    def chosen(self) -> EventFilter | None:
+        """--filter and --rules as one filter; None where neither was given. Raises FilterError: usage, whose rules are unreadable: bad config."""
+        if self.filter is None and self.rules is None:
+            return None
+        from tapio_fast.filtering import EventFilter
+        expression = EventFilter(self.filter)
+        chosen = expression if self.rules is None else EventFilter.from_rules(self.rules).joined(expression)
+        for refusal in chosen.refusals:
+            say(f"warning: rule left out: {refusal}")
+        chosen.check_usable()
+        return chosen
 
     @property
     def domains(self) -> list[str] | None:

@@ -21,7 +21,9 @@ from tapio_fast.cli._record import follow_filter, tell_advice
 from tapio_fast.cli._settings import Options, configure
 from tapio_fast.config import Config
 from tapio_fast.enabled import enabled_kinds
-from tapio_fast.errors import FilterError
+from tapio_fast.events import RawEvent
+from tapio_fast.filtering import EventFilter, FilterRule
+from tapio_fast.filtering._tree import leaves
 from tapio_fast.store import parse_time
 
 _SLICE = 0.2    # s: longest wait before Ctrl-C and CMD are looked at again
@@ -32,15 +34,16 @@ def tail(options: Options) -> int:
     printer = Printer(options)
     config = configure(options)
     account = _follow.account_for(options.user)
+    chosen = options.chosen()
     with contextlib.ExitStack() as stack:
         command = stack.enter_context(_follow.Command(options.command, account)) if options.command else None
         interrupt = stack.enter_context(_follow.Interrupt(command))
-        collector = Collector(config, filter=follow_filter(options, command))
+        collector = Collector(config, filter=follow_filter(options, command, chosen))
         with collector:
             say(f"collecting {domains_of(config)}; waiting for events (Ctrl-C ends)")
             with contextlib.suppress(BrokenPipeError):
                 for batch in _live(collector, options, command, interrupt):
-                    _print(batch, printer)
+                    _print(batch, printer, chosen)
             collector.stop()
         status = OK if command is None else command.wait()
     text, right = ledger_text(collector.stats().ledger, collector.stats().branches)
@@ -55,10 +58,17 @@ def domains_of(config: Config) -> str:
     return ", ".join(dict.fromkeys(kind.domain for kind in schema.KINDS if kind.name in wanted)) or "nothing"
 
 
-def _print(batch: RecordBatch, printer: Printer) -> None:
-    for event in batch.events():
-        printer.print(event)
+def _print(batch: RecordBatch, printer: Printer, chosen: EventFilter | None) -> None:
+    for event, rules in _seen(batch, chosen):
+        printer.print(event, rules)
     sys.stdout.flush()
+
+
+def _seen(batch: RecordBatch, chosen: EventFilter | None) -> Iterator[tuple[RawEvent, tuple[FilterRule, ...]]]:
+    """Yield a batch's events with the rules that they hit; of what was collected everything is shown, hit or not."""
+    if chosen is None or not chosen.rules:
+        return ((event, ()) for event in batch.events())
+    return chosen.hits(batch)
 
 
 def _live(collector: Collector, options: Options, command: _follow.Command | None,
@@ -86,20 +96,28 @@ def _live(collector: Collector, options: Options, command: _follow.Command | Non
 
 def replay(options: Options) -> int:
     """Run the verb over a store."""
-    if options.filter is not None:
-        raise FilterError("filter expressions are not available yet; leave --filter out, or pipe the JSON Lines into another program")
+    chosen = options.chosen()
     printer = Printer(options)
     now = time.time_ns()
     since, until = time_of(options.since, now), time_of(options.until, now)
     with RawStore(options.store or Path()) as store:
-        events = (event for batch in store.scan(domains=options.domains, since=since, until=until) for event in batch.events())
-        for event in itertools.islice(events, options.count):
-            printer.print(event)
+        batches = store.scan(domains=_with_facts(options.domains, chosen), since=since, until=until)
+        seen = (pair for batch in batches for pair in (((e, ()) for e in batch.events()) if chosen is None else chosen.hits(batch)))
+        wanted = (pair for pair in seen if options.domains is None or pair[0].kind.partition(".")[0] in options.domains)
+        for event, rules in itertools.islice(wanted, options.count):
+            printer.print(event, rules)
         found = store.info()
     if found.damaged:
         say(f"warning: {found.corrupt_blocks} damaged blocks with {found.lost_rows} rows were passed over, {found.torn_bytes} bytes "
             "at the end are incomplete")
     return OK
+
+
+def _with_facts(domains: list[str] | None, chosen: EventFilter | None) -> list[str] | None:
+    """Return the domains to read: facts that a filter joins are told by rows of others."""
+    if domains is None or chosen is None or not any(test.field.source in ("fact", "computed") for test in leaves(chosen.tree)):
+        return domains
+    return [*domains, *(d for d in ("process", "container", "meta") if d not in domains)]
 
 
 def time_of(text: str | None, now: int) -> int | None:

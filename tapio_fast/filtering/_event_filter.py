@@ -6,26 +6,31 @@ view (batch.filter, scan, replay) shows nothing else.
 """
 from __future__ import annotations
 
+import logging
+import os
 import threading
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from tapio_fast import schema
+from tapio_fast._escape import escape
 from tapio_fast.errors import FilterError
 from tapio_fast.filtering._parser import parse
 from tapio_fast.filtering._push import plan
 from tapio_fast.filtering._rules import FilterRule
 from tapio_fast.filtering._text import to_text
-from tapio_fast.filtering._tree import TRUE, Node, all_of, any_of, leaves
+from tapio_fast.filtering._tree import TRUE, Node, all_of, any_of, leaves, without
 
 if TYPE_CHECKING:
-    import os
-
     from tapio_fast.batch import RecordBatch
+    from tapio_fast.events import RawEvent
+    from tapio_fast.filtering._imported import Imported, Refusal
+
+_log = logging.getLogger("tapio_fast")
 
 
 @dataclass(frozen=True)
@@ -91,6 +96,7 @@ class EventFilter:
         self._program: Any = None
         self._facts: Any = None
         self._judged = self._matched = 0
+        self.refusals: tuple[Refusal, ...] = ()     # rules of an import that could not be converted
         self._set_rules(rules)
 
     def _set_rules(self, rules: Iterable[FilterRule]) -> None:
@@ -109,25 +115,39 @@ class EventFilter:
 
     @classmethod
     def from_sigma(cls, path: str | os.PathLike[str]) -> EventFilter:
-        """Return a filter out of Sigma rules (a file or a directory). Raises FilterError when one cannot be converted."""
+        """Return a filter out of Sigma rules, a file or a directory of them (docs/rules.md).
+
+        Rules that cannot be converted are left out, each with a warning in the log, and listed in `refusals`. Raises FilterError when
+        none is left; MissingExtraError without the extra tapio_fast[sigma].
+        """
         from tapio_fast.filtering._sigma import from_sigma
 
-        return cls._imported(from_sigma(path))
+        return cls._imported(from_sigma(path), path)
 
     @classmethod
     def from_falco(cls, path: str | os.PathLike[str]) -> EventFilter:
-        """Return a filter out of Falco rules (a file or a directory). Raises FilterError when one cannot be converted."""
+        """Return a filter out of Falco rules, a file or a directory of them; as from_sigma, with the extra tapio_fast[falco]."""
         from tapio_fast.filtering._falco import from_falco
 
-        return cls._imported(from_falco(path))
+        return cls._imported(from_falco(path), path)
 
     @classmethod
-    def _imported(cls, found: Any) -> EventFilter:
-        if found.refusals:
-            first = found.refusals[0]
-            raise FilterError(f"{len(found.refusals)} of the rules cannot be converted, the first: {first.name}: {first.why}; "
-                              "see `tapio-fast rules check`, take them out, or give only those that can")
-        return cls(rules=[FilterRule.of_tree(r.name, r.node, severity=r.severity, tags=r.tags) for r in found.rules])
+    def from_rules(cls, path: str | os.PathLike[str]) -> EventFilter:
+        """Return a filter out of rules of any form that can be told by their content: ours (TOML), Sigma, Falco."""
+        from tapio_fast.filtering._load import load_rules
+
+        return cls._imported(load_rules(path), path)
+
+    @classmethod
+    def _imported(cls, found: Imported, path: str | os.PathLike[str]) -> EventFilter:
+        for refusal in found.refusals:
+            _log.warning("rule left out: %s", escape(str(refusal)))
+        if not found.rules:
+            why = f"; the first of {len(found.refusals)} that cannot be converted: {escape(str(found.refusals[0]))}" if found.refusals else ""
+            raise FilterError(f"{escape(os.fspath(path))} gives no rule{why}")
+        made = cls(rules=[FilterRule.of_tree(r.name, r.node, severity=r.severity, tags=r.tags) for r in found.rules])
+        made.refusals = found.refusals
+        return made
 
     # -- what it is ------------------------------------------------------------------------------------------------------
 
@@ -174,14 +194,18 @@ class EventFilter:
 
     # -- what it does ----------------------------------------------------------------------------------------------------
 
-    def _compiled(self) -> Any:
-        """The program that C runs; made when it is first needed."""
+    def _compiled(self, followed: bool = False) -> Any:
+        """The program that C runs, made when it is first needed. followed: the kernel has seen to descendant_of."""
         from tapio_fast.filtering._program import compile_filter
 
         self.check_usable()
+        trees = [self._expr, *(rule.tree for rule in self._rules)]
+        if followed:
+            expr, *rules = [without(tree, "follow") for tree in trees]
+            return compile_filter(expr, rules, self.rule_names)
         with self._lock:
             if self._program is None:
-                self._program = compile_filter(self._expr, [rule.tree for rule in self._rules], self.rule_names)
+                self._program = compile_filter(trees[0], trees[1:], self.rule_names)
             return self._program
 
     def match(self, batch: RecordBatch, by: str = "row") -> Mapping[str, Any]:
@@ -200,6 +224,14 @@ class EventFilter:
             for name, bits in zip(rules, each, strict=True):
                 rules[name][schema.DOMAIN_NAMES[d]] = _bools(bits, batch.count(d))
         return rules
+
+    def hits(self, batch: RecordBatch) -> Iterator[tuple[RawEvent, tuple[FilterRule, ...]]]:
+        """Yield the events that match, in time order, each with the rules that it hit (none without rules): convenient and slow."""
+        found = self.match(batch)
+        rules = self.match(batch, by="rule") if self._rules else {}
+        for domain, row, event in batch.placed_events():
+            if found[domain][row]:
+                yield event, tuple(rule for rule, name in zip(self._rules, rules, strict=True) if rules[name][domain][row])
 
     def _masks(self, batch: RecordBatch) -> dict[int, bytes]:
         """Return the rows to keep as bits, by number of the domain."""
@@ -252,7 +284,9 @@ class EventFilter:
         """Return a filter that asks for both; rules keep their names as far as only one of the two has any."""
         first, second = (self, other) if other._rules else (other, self)
         expr = all_of([first.tree, second._expr])
-        return EventFilter(rules=second._rules, tree=expr)
+        made = EventFilter(rules=second._rules, tree=expr)
+        made.refusals = first.refusals + second.refusals
+        return made
 
     def __repr__(self) -> str:
         text = self.text()

@@ -42,6 +42,7 @@ class Plan:
     others, entries, prefixes : the tables of each dimension (`_tables`)
     roots : process ids whose descendants count, None = nobody asks; follow, not_follow : bits of clauses that ask
     exact : bool, nothing is left to judge in user space
+    followed : bool, all that passes is of the roots' descendants: that test is true from there on
     """
 
     clauses: dict[int, int] = field(default_factory=dict)
@@ -50,6 +51,7 @@ class Plan:
     follow: int = 0
     not_follow: int = 0
     exact: bool = True
+    followed: bool = False
     known: list[Clause] = field(default_factory=list)
     why: list[str] = field(default_factory=list)
 
@@ -196,6 +198,7 @@ def plan(tree: Node, enabled: Iterable[str], limit: int = 10_000, pushed: bool =
                 result.not_follow |= (1 << i) * (not leaf.want)
     if not result.follow | result.not_follow:
         result.roots = None
+    result.followed = planner.one_family and bool(result.follow) and not any(mask & ~result.follow for mask in result.clauses.values())
     result.tables, left_out = _tables.build([[(leaf.test, leaf.want) for leaf in clause] for clause in result.known], limit, pushed)
     for why in left_out:
         planner.unknown(why)

@@ -143,3 +143,14 @@ def any_value(field: Field, op: str, args: Iterable[Any], negate: bool = False, 
     if not found:
         return Test(field, "exists", ()) if negate else FALSE
     return Test(field, op, found, negate, icase)
+
+
+def without(node: Node, op: str) -> Node:
+    """Return a tree with the tests of an operator taken as true."""
+    if isinstance(node, Test):
+        return TRUE if node.op == op else node
+    if isinstance(node, Not):
+        return opposite(without(node.part, op))
+    if isinstance(node, And | Or):
+        return (all_of if isinstance(node, And) else any_of)([without(part, op) for part in node.parts])
+    return node
