@@ -216,13 +216,23 @@ int tf_filter_fate(const struct tf_filter *f, uint8_t domain)
 
 int tf_filter_scratch_open(struct tf_filter *f, struct tf_filter_scratch **out)
 {
-	const uint32_t words = (f->n_cached + 63) / 64;
-	struct tf_filter_scratch *s = calloc(1, sizeof(*s) + (words ? (size_t)TF_NAME_SLOTS * (2 + 2 * words) * 8 : 0));
+	struct tf_filter_scratch *s = calloc(1, sizeof(*s));
 
 	if (!s)
 		return -ENOMEM;
+	s->words = (f->n_cached + 31) / 32;
+	s->set_words = 4 + 2 * s->words;
+	if (s->words) {
+		const size_t size = (size_t)TF_NAME_SETS * s->set_words * sizeof(*s->sets);
+
+		s->sets = aligned_alloc(64, size);
+		if (!s->sets) {
+			free(s);
+			return -ENOMEM;
+		}
+		memset(s->sets, 0, size);
+	}
 	s->filter = tf_filter_ref(f);
-	s->words = words;
 	*out = s;
 	return 0;
 }
@@ -232,6 +242,7 @@ void tf_filter_scratch_close(struct tf_filter_scratch *s)
 	if (!s)
 		return;
 	tf_filter_unref(s->filter);
+	free(s->sets);
 	free(s);
 }
 

@@ -8,7 +8,7 @@
 #include "tf_filter.h"
 #include "tf_regex.h"
 
-#define TF_BLOCK_WORDS 8u
+#define TF_BLOCK_WORDS 4u
 #define TF_BLOCK_ROWS (TF_BLOCK_WORDS * 64)
 
 /* ops of nodes and of tests, and where a test looks: as in _program.py */
@@ -163,12 +163,12 @@ struct tf_filter {
 	size_t regex_bytes;
 };
 
-#define TF_NAME_SLOTS 2048u
+#define TF_NAME_SETS 1024u
 struct tf_filter_scratch {
 	struct tf_filter *filter;
-	uint32_t words;		/* of a bit a cached test */
-	/* slots of key[2], known[words], value[words] */
-	uint64_t slots[];
+	uint32_t words;		/* of two bits for each cached test */
+	uint32_t set_words;	/* of a set of two names with their bits */
+	uint64_t *sets;		/* [TF_NAME_SETS * set_words] */
 };
 
 /* tf_filter.c */

@@ -10,34 +10,52 @@ static uint64_t word_at(const uint8_t *p)
 	return v;
 }
 
-/* The test's result for the 16 bytes at p. The slot of a name holds them whole, so a result is never another name's. */
-static inline bool judge_name(const struct tf_test *t, struct tf_filter_scratch *s, const uint8_t *p)
+/* A set of two names in a scratch: key[2][2], then bits[words] of the one and of the other: known << 32 | value, 32 tests a word. */
+static __attribute__((noinline)) bool judge_anew(const struct tf_test *t, const struct tf_filter_scratch *s, uint64_t *set, const uint8_t *p)
 {
-	const uint64_t k0 = word_at(p), k1 = word_at(p + 8), bit = 1ull << t->cached % 64;
-	const uint64_t hash = (k0 ^ (k1 << 23 | k1 >> 41)) * 0x9e3779b97f4a7c15u;
-	uint64_t *slot = s->slots + (hash >> 53) * (2 + 2 * s->words), *known = slot + 2 + t->cached / 64, *value = known + s->words;
+	const uint64_t value = 1ull << t->cached % 32;
+	uint64_t *bits = set + 4;
+	unsigned way;
 
-	if (tf_unlikely(slot[0] != k0 || slot[1] != k1)) {
-		slot[0] = k0;
-		slot[1] = k1;
-		memset(slot + 2, 0, s->words * sizeof(*slot));
+	for (way = 0; way < 2; way++)
+		if (set[2 * way] == word_at(p) && set[2 * way + 1] == word_at(p + 8))
+			break;
+	if (way == 2) { /* a new one: the older of the two goes */
+		memcpy(set + 2, set, 2 * sizeof(*set));
+		memcpy(bits + s->words, bits, s->words * sizeof(*bits));
+		memcpy(set, p, 2 * sizeof(*set));
+		memset(bits, 0, s->words * sizeof(*bits));
+		way = 0;
 	}
-	if (tf_unlikely(!(*known & bit))) {
-		const bool hit = tf_matcher_run(t->matcher, p, strnlen((const char *)p, TF_COMM_LEN));
-
-		*known |= bit;
-		*value = hit ? *value | bit : *value & ~bit;
-	}
-	return *value & bit;
+	bits += way * s->words + t->cached / 32;
+	*bits = (*bits & ~value) | value << 32;
+	if (tf_matcher_run(t->matcher, p, strnlen((const char *)p, TF_COMM_LEN)))
+		*bits |= value;
+	return *bits & value;
 }
-_Static_assert(TF_NAME_SLOTS == 1u << 11, "the hash above keeps 11 bits");
+
+/* The test's result for the 16 bytes at p. Names are kept whole, so a result is never another name's. */
+static inline bool judge_name(const struct tf_test *t, const struct tf_filter_scratch *s, uint64_t *sets, size_t set_words, const uint8_t *p)
+{
+	const uint64_t k0 = word_at(p), k1 = word_at(p + 8), hash = (k0 ^ (k1 << 23 | k1 >> 41)) * 0x9e3779b97f4a7c15u;
+	uint64_t *set = sets + (hash >> 54) * set_words;
+	const bool first = !((set[0] ^ k0) | (set[1] ^ k1)), second = !((set[2] ^ k0) | (set[3] ^ k1));
+	const uint64_t bits = set[4 + (first ? 0 : s->words) + t->cached / 32] >> t->cached % 32;
+
+	if (tf_unlikely(!((first | second) & (bits >> 32))))
+		return judge_anew(t, s, set, p);
+	return bits & 1;
+}
+_Static_assert(TF_NAME_SETS == 1u << 10, "the hash above keeps 10 bits");
 
 void tf_run_name(const struct tf_leaf *l, const struct tf_block *b, const uint64_t *in, uint64_t *out)
 {
 	const struct tf_test *t = l->test;
-	struct tf_filter_scratch *s = b->scratch;
+	const struct tf_filter_scratch *s = b->scratch;
+	uint64_t *sets = s->sets;
+	const size_t set_words = s->set_words;
 
-	TF_JUDGE(l, b, in, out, judge_name(t, s, p));
+	TF_JUDGE(l, b, in, out, judge_name(t, s, sets, set_words, p));
 }
 
 /* A text that lies outside of its area (a damaged batch) is empty. */

@@ -15,6 +15,7 @@ CASES = {
     "drain": ("drain", "drain", "in-memory ring to a batch of rows, C only; libbpf's C callback beside it"),
     "batch": ("drain", "batch", "the same to RecordBatch and numpy; libbpf, bytes, and ctypes callbacks beside it"),
     "columns": ("columns", "columns", "rows to columns; numpy beside it"),
+    "filter": ("filter", "filters", "a filter of four tests and a copy of the survivors, numpy beside it; a regex on names, Python's re beside it"),
     "store": ("store", "store", "drain, demux and store in one thread; zstd 1 alone beside it"),
     "live": ("live", "live", "a pinned generator through the kernel's ring to numpy; the same with its ring merely reset beside it"),
     "end-to-end": ("endtoend", "end_to_end",
