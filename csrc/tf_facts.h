@@ -54,6 +54,6 @@ uint32_t tf_facts_find(const struct tf_facts *f, const struct tf_rows *r, uint8_
 		       struct tf_fact_text out[TF_FACT_DEPTH]);
 /* Process ids of a row's subject and its ancestors, nearest first; returns how many. Without facts: the subject and the parent that its
  * row names. */
-uint32_t tf_facts_line(const struct tf_facts *f, uint8_t domain, const uint8_t *row, uint32_t pids[TF_FACT_DEPTH + 1]);
+uint32_t tf_facts_line(const struct tf_facts *f, const uint8_t *row, uint32_t pids[TF_FACT_DEPTH + 1]);
 
 #endif

@@ -70,24 +70,24 @@ static bool judge_text(const struct tf_leaf *l, const struct tf_block *b, const 
 	return tf_matcher_run(l->test->matcher, t.len ? r->text + t.offset : (const uint8_t *)"", t.len);
 }
 
-/* Whether the fact is known, and (there is a matcher) one of its texts matches, or none when the test is negated. */
+/* Whether the fact is known, and one of its texts matches, or none when the test is negated. */
 static bool judge_fact(const struct tf_leaf *l, const struct tf_block *b, const uint8_t *row)
 {
 	const struct tf_test *t = l->test;
 	struct tf_fact_text texts[TF_FACT_DEPTH];
 	const uint32_t n = tf_facts_find(b->facts, b->all, b->domain, row, t->fact, texts);
-	bool hit = false;
+	bool hit = !t->matcher; /* it is there */
 
-	for (uint32_t i = 0; t->matcher && i < n && !hit; i++)
+	for (uint32_t i = 0; i < n && !hit; i++)
 		hit = tf_matcher_run(t->matcher, texts[i].p, texts[i].len);
-	return n && (!t->matcher || hit != !!(t->flags & TF_TEST_NEGATE));
+	return n && hit != !!(t->flags & TF_TEST_NEGATE);
 }
 
 static bool judge_follow(const struct tf_leaf *l, const struct tf_block *b, const uint8_t *row)
 {
 	const struct tf_test *t = l->test;
 	uint32_t line[TF_FACT_DEPTH + 1];
-	const uint32_t n = tf_facts_line(b->facts, b->domain, row, line);
+	const uint32_t n = tf_facts_line(b->facts, row, line);
 
 	for (uint32_t i = 0; i < n; i++)
 		for (uint32_t k = 0; k < t->n; k++)

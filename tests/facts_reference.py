@@ -9,6 +9,7 @@ from tapio_fast import schema
 Row = dict[str, Any]
 Key = tuple[int, int]       # pid, start_ns
 V1 = 1 << 6                 # TF_F_CGROUP_V1
+TELLING = ("exec", "fork", "rename", "snapshot_process", "fact_process")
 PARTIAL = 1 << 10           # TF_F_PARTIAL
 DEPTH = 64
 KINDS = {(k.domain, k.subtype): k.name.partition(".")[2] for k in schema.KINDS}
@@ -20,15 +21,15 @@ def kind_of(row: Row) -> str:
 
 
 class Facts:
-    """What a stream has told so far. learn() takes the rows of an epoch in the order of their batch, domain by domain."""
+    """What a stream has told so far. learn() takes the rows of an epoch in the order of their batch."""
 
     def __init__(self) -> None:
         self.process: list[Row] = []        # rows that tell something about a process
         self.cgroups: dict[tuple[int, int], tuple[bytes, bytes]] = {}
 
     def learn(self, rows: list[Row]) -> None:
-        """Learn from all rows of an epoch."""
-        for row in rows:
+        """Learn from all rows of an epoch: what was there before it comes first."""
+        for row in sorted(rows, key=lambda row: row["domain"] != "meta"):
             kind = kind_of(row)
             if row["domain"] == "process" or (row["domain"] == "meta" and kind in ("snapshot_process", "fact_process")):
                 self.process.append(row)
@@ -41,6 +42,14 @@ class Facts:
     def rows_of(self, key: Key) -> list[Row]:
         """What was told about a process, oldest first; of two at one time, the one learned first comes first."""
         return sorted((r for r in self.process if (r["pid"], r["start_ns"]) == key and key[0]), key=lambda r: r["ts_ns"])
+
+    def versions(self) -> dict[Key, list[Row]]:
+        """Rows that tell what a process executes, by process."""
+        found: dict[Key, list[Row]] = {}
+        for row in self.process:
+            if row["pid"]:
+                found.setdefault((row["pid"], row["start_ns"]), []).append(row)
+        return {key: [r for r in rows if kind_of(r) in TELLING] for key, rows in found.items()}
 
     def text(self, key: Key, what: str, ts: int, depth: int = 0) -> bytes | None:
         """exe, args, cwd or comm of a process at a time; None = not known."""

@@ -77,7 +77,7 @@ def rows_of(seed: int) -> list[Row]:
     counts = {domain: rng.randrange(0, 6) for domain in schema.DTYPES}
     counts["process"] += 3
     if rng.random() < 0.1:
-        counts[rng.choice([d for d in counts if d != "meta"])] += rng.choice((60, 70, 130))
+        counts[rng.choice([d for d in counts if d not in ("meta", "process")])] += rng.choice((60, 70, 130, 300))   # 8 versions of a process are kept
     return [_row(domain, rng) for domain, n in counts.items() for _ in range(n)]
 
 
@@ -176,9 +176,9 @@ COMMON = ("comm", "pid", "kind", "severity", "weight", "path", "errno", "process
           "cgroup_path", "descendant_of", "uid", "ts_ns", "record_flags", "dest_ip", "args", "exe")
 
 
-def test_of(r: random.Random) -> Test:
-    """One test of any field."""
-    field = FIELDS[r.choice(COMMON) if r.random() < 0.6 else r.choice(sorted(FIELDS))]
+def leaf_of(r: random.Random, name: str = "") -> Test:
+    """One test of this or any field."""
+    field = FIELDS[name or (r.choice(COMMON) if r.random() < 0.6 else r.choice(sorted(FIELDS)))]
     op = r.choice(OPS[field.type])
     text = field.type in ("text", "argv") and op != "exists"
     return Test(field, op, _args(r, field, op), negate=r.random() < 0.3, icase=text and r.random() < 0.4)
@@ -190,7 +190,7 @@ def tree_of(r: random.Random, depth: int = 3) -> Node:
     if how < 0.02:
         return Const(r.random() < 0.5)
     if how < 0.5 or not depth:
-        return test_of(r)
+        return leaf_of(r)
     if how < 0.6:
         return Not(tree_of(r, depth - 1))
     return (And if how < 0.78 else Or)(tuple(tree_of(r, depth - 1) for _ in range(r.randint(2, 4))))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import collections
+import random
 
 import numpy as np
 from facts_reference import Facts as PlainFacts
 from filter_reference import Row, matches
-from filter_strategies import OPS, pack, rows_of, seeds, tree
+from filter_strategies import FIELDS, OPS, leaf_of, pack, rows_of, seeds, tree
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -62,7 +63,7 @@ def test_c_agrees_with_the_reference() -> None:
     fates: collections.Counter[str] = collections.Counter()
 
     @settings(max_examples=PAIRS // PER_BATCH, **HOW)
-    @given(seeds, st.lists(seeds, min_size=PER_BATCH, max_size=PER_BATCH), st.just(False))
+    @given(seeds, st.lists(seeds, min_size=PER_BATCH, max_size=PER_BATCH), st.booleans())
     def check(seed: int, filters: list[int], with_facts: bool) -> None:
         rows = rows_of(seed)
         batch, facts, plain = pack(rows), None, None
@@ -116,3 +117,23 @@ def test_a_fate_that_does_not_depend_on_the_row_is_that_of_every_row(seed: int, 
     for d, found in truth(node, rows, None).items():
         fate = compiled.fate(d)
         assert fate is None or set(found) <= {fate}
+
+
+FACT_FIELDS = sorted(name for name, field in FIELDS.items() if field.source == "fact" or name == "descendant_of")
+
+
+@settings(max_examples=tier_size(40, 2000), **HOW)
+@given(st.lists(seeds, min_size=2, max_size=4), seeds)
+def test_facts_of_several_epochs_are_those_of_all_rows_so_far(of_epochs: list[int], seed: int) -> None:
+    r, facts, plain = random.Random(seed), Facts(), PlainFacts()
+    for epoch in of_epochs:
+        rows = rows_of(epoch)
+        batch = pack(rows)
+        facts.learn(batch)
+        plain.learn(rows)
+        if max(map(len, plain.versions().values()), default=0) > 8:
+            return      # more than is kept of a process: tests/c/test_tf_facts.c
+        for name in FACT_FIELDS:
+            node = leaf_of(r, name)
+            assert kept(node, batch, facts) == truth(node, rows, plain), smallest(node, rows, batch, facts, plain)
+    assert facts.stats()["processes"] == len(plain.versions()) and facts.stats()["evicted_processes"] == 0
