@@ -238,6 +238,32 @@ int64_t tf_bench_drain(struct tf_bench *b, struct tf_pool *pool, uint32_t rounds
 	return tf_bench_store(b, pool, NULL, rounds);
 }
 
+int64_t tf_bench_sample(struct tf_bench *b, struct tf_pool *pool, uint32_t threshold, uint32_t rounds, uint32_t *kept)
+{
+	struct tf_sampler s;
+	struct tf_batch *rows = NULL;
+	uint64_t *dropped = NULL, *keep = NULL;
+	int64_t n = 0;
+	int rc;
+
+	tf_bench_rewind(b);
+	rc = tf_bench_pass(b, pool, &rows);
+	if (rc <= 0)
+		return rc ? rc : -ENODATA;
+	dropped = calloc(TF_KIND_MAX, sizeof(*dropped));
+	keep = calloc(rows->dom[TF_CPU].n / 64 + 1, sizeof(*keep));
+	tf_sampler_init(&s, 1);
+	s.rates[TF_K_CPU_USAGE] = TF_RATE(threshold, tf_weight_bits(threshold));
+	for (uint32_t i = 0; dropped && keep && i < rounds; i++) {
+		*kept = tf_sample_rows(&s, &rows->dom[TF_CPU], TF_CPU, keep, dropped, 1);
+		n += rows->dom[TF_CPU].n;
+	}
+	free(dropped);
+	free(keep);
+	tf_batch_unref(rows);
+	return n ? n : -ENOMEM;
+}
+
 int tf_bench_copy(void *sink, void *data, size_t len)
 {
 	struct tf_bench_sink *s = sink;

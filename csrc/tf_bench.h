@@ -5,6 +5,7 @@
 #define TF_BENCH_H
 
 #include "tf_drain.h"
+#include "tf_sample.h"
 #include "tf_segment.h"
 
 struct tf_bench;
@@ -32,6 +33,10 @@ int tf_bench_pass(struct tf_bench *b, struct tf_pool *pool, struct tf_batch **ou
 int64_t tf_bench_drain(struct tf_bench *b, struct tf_pool *pool, uint32_t rounds);
 /* The same, each batch appended to a store; the last block is written too. */
 int64_t tf_bench_store(struct tf_bench *b, struct tf_pool *pool, struct tf_segment_writer *w, uint32_t rounds);
+
+/* A batch of the ring's first pass, drawn `rounds` times with this threshold (tf_sample.h). Decisions made, or -errno; *kept: of the last
+ * round. Without compaction: what stays is told by bits. */
+int64_t tf_bench_sample(struct tf_bench *b, struct tf_pool *pool, uint32_t threshold, uint32_t rounds, uint32_t *kept);
 
 /* Rivals. A callback as libbpf's ring_buffer_sample_fn. */
 typedef int (*tf_bench_fn)(void *ctx, void *data, size_t len);

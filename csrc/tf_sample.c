@@ -27,9 +27,20 @@ static uint64_t mix(uint64_t x)
 	return x ^ (x >> 31);
 }
 
+/* What all draws of a cpu and kind share. */
+static uint64_t stream(uint64_t seed, uint32_t cpu, uint32_t kind)
+{
+	return mix(seed ^ (uint64_t)cpu << 40 ^ (uint64_t)kind << 56);
+}
+
+static bool draws(uint64_t key, uint64_t number, uint32_t threshold)
+{
+	return (uint32_t)(mix(key ^ number) >> 32) < threshold;
+}
+
 bool tf_sample_draws(uint64_t seed, uint32_t cpu, uint32_t kind, uint64_t number, uint32_t threshold)
 {
-	return (uint32_t)(mix(seed ^ mix(number ^ ((uint64_t)cpu << 40) ^ ((uint64_t)kind << 56))) >> 32) < threshold;
+	return draws(stream(seed, cpu, kind), number, threshold);
 }
 
 void tf_sampler_init(struct tf_sampler *s, uint64_t seed)
@@ -47,9 +58,30 @@ bool tf_sampler_thins(const struct tf_sampler *s, uint8_t domain)
 	return false;
 }
 
+/* Neighbours are mostly of one cpu and kind: what hangs on these is found once a run. */
+struct run {
+	uint64_t key, dropped;
+	size_t cell;
+	uint32_t threshold, place;      /* place: cpu << 16 | subtype */
+	float weight;
+};
+
+static void begin_run(const struct tf_sampler *s, uint8_t domain, const struct tf_header *h, struct run *run)
+{
+	uint32_t kind = (uint32_t)tf_kind_of(domain, h->subtype), bits = (uint32_t)s->rates[kind];
+
+	run->place = (uint32_t)h->cpu << 16 | h->subtype;
+	run->cell = (size_t)h->cpu * TF_KIND_MAX + kind;
+	run->key = stream(s->seed, h->cpu, kind);
+	run->threshold = s->rates[kind] >> 32;
+	run->dropped = 0;
+	memcpy(&run->weight, &bits, sizeof(bits));
+}
+
 uint32_t tf_sample_rows(const struct tf_sampler *s, const struct tf_rows *r, uint8_t domain, uint64_t *keep, uint64_t *dropped,
 			size_t stride)
 {
+	struct run run = {.place = UINT32_MAX};
 	uint32_t kept = 0;
 
 	for (uint32_t i = 0; i < r->n; i += 64) {
@@ -58,18 +90,20 @@ uint32_t tf_sample_rows(const struct tf_sampler *s, const struct tf_rows *r, uin
 
 		for (uint32_t j = 0; j < end; j++) {
 			struct tf_header *h = (struct tf_header *)(void *)(r->rows + (size_t)(i + j) * r->row_size);
-			uint32_t kind = (uint32_t)tf_kind_of(domain, h->subtype), threshold = s->rates[kind] >> 32;
-			bool stays = threshold == TF_RATE_ALL || tf_sample_draws(s->seed, h->cpu, kind, h->seq, threshold);
-			uint32_t bits = (uint32_t)s->rates[kind];
-			float weight;
+			uint64_t stays;
 
-			memcpy(&weight, &bits, sizeof(weight));
-			h->weight *= weight;
-			word |= (uint64_t)stays << j;
-			dropped[((size_t)h->cpu * TF_KIND_MAX + kind) * stride] += !stays;
+			if (tf_unlikely(((uint32_t)h->cpu << 16 | h->subtype) != run.place)) {
+				dropped[run.cell * stride] += run.dropped;
+				begin_run(s, domain, h, &run);
+			}
+			stays = (run.threshold == TF_RATE_ALL) | draws(run.key, h->seq, run.threshold);
+			h->weight *= run.weight;
+			word |= stays << j;
+			run.dropped += !stays;
 		}
 		keep[i / 64] = word;
 		kept += (uint32_t)__builtin_popcountll(word);
 	}
+	dropped[run.cell * stride] += run.dropped;
 	return kept;
 }

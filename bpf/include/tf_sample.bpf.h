@@ -118,7 +118,7 @@ static __always_inline bool tf_throttles(void)
 /* The fate hangs on a count and a key only: no helper call, and a run with the same seed repeats. */
 __noinline bool tf_sample_draws(__u32 cpu, __u32 kind, __u64 seen, __u32 threshold)
 {
-	return (__u32)(tf_mix(tf_consts.seed ^ tf_mix(seen ^ ((__u64)cpu << 40) ^ ((__u64)kind << 56))) >> 32) < threshold;
+	return (__u32)(tf_mix(seen ^ tf_mix(tf_consts.seed ^ (__u64)cpu << 40 ^ (__u64)kind << 56)) >> 32) < threshold;
 }
 
 /* Whether a is at most b, both below 2^63: 1 or 0, without a branch, which the verifier would follow both ways. */

@@ -44,6 +44,7 @@ cdef extern from "tf_bench.h" nogil:
     int tf_bench_pass(tf_bench *b, tf_pool *pool, tf_batch **out)
     int64_t tf_bench_drain(tf_bench *b, tf_pool *pool, uint32_t rounds)
     int64_t tf_bench_store(tf_bench *b, tf_pool *pool, tf_segment_writer *w, uint32_t rounds)
+    int64_t tf_bench_sample(tf_bench *b, tf_pool *pool, uint32_t threshold, uint32_t rounds, uint32_t *kept)
     int tf_bench_copy(void *sink, void *data, size_t len)
     int tf_bench_count(void *counter, void *data, size_t len)
     int64_t tf_bench_walk(tf_bench *b, tf_bench_fn fn, void *ctx)
@@ -168,6 +169,14 @@ cdef class Ring:
         with nogil:
             n = tf_bench_drain(self.c, self.pool.c, rounds)
         return check(n, "drain ring")
+
+    def sample(self, uint32_t threshold, uint32_t rounds=1):
+        """Draw `rounds` times for each row of the first pass; return (decisions, rows kept in the last round)."""
+        cdef int64_t n
+        cdef uint32_t kept = 0
+        with nogil:
+            n = tf_bench_sample(self.c, self.pool.c, threshold, rounds, &kept)
+        return check(n, "sample rows"), kept
 
     def store(self, Store into, uint32_t rounds=1):
         """Read the whole ring into a store, `rounds` times, last block included; return the records."""

@@ -21,6 +21,7 @@ CASES = {
     "end-to-end": ("endtoend", "end_to_end",
                    "generator to numpy and store at a steady rate; CPU and wake-ups, idle and at 20,000 records/s"),
     "hooks": ("hooks", "hooks", "what our programs add to a system call; an empty program and a least emit on the same hook beside them"),
+    "sampling": ("sampling", "sampling", "a decision to keep a record or not: over rows, and in the kernel; a least emit beside it"),
     "load": ("load", "load", "opening, attaching and closing all programs"),
     "import": ("imports", "imports", "import tapio_fast; import numpy beside it"),
 }

@@ -38,7 +38,7 @@ static void test_draw(void)
 	for (uint64_t i = 0; i < n; i++) {
 		uint64_t seed = rng(), number = rng() >> 20;
 		uint32_t cpu = rng_below(512), kind = rng_below(TF_KIND_COUNT), threshold = (uint32_t)rng();
-		bool want = (uint32_t)(splitmix(seed ^ splitmix(number ^ (uint64_t)cpu << 40 ^ (uint64_t)kind << 56)) >> 32) < threshold;
+		bool want = (uint32_t)(splitmix(number ^ splitmix(seed ^ (uint64_t)cpu << 40 ^ (uint64_t)kind << 56)) >> 32) < threshold;
 
 		CHECK(tf_sample_draws(seed, cpu, kind, number, threshold) == want);
 		kept += tf_sample_draws(1, 0, TF_K_CPU_USAGE, i, tf_threshold_of(0.1)); /* numbers in a row */
