@@ -5,6 +5,7 @@
 #define TF_BENCH_H
 
 #include "tf_drain.h"
+#include "tf_redact.h"
 #include "tf_sample.h"
 #include "tf_segment.h"
 
@@ -53,5 +54,12 @@ int tf_bench_count(void *counter, void *data, size_t len);
 int64_t tf_bench_walk(struct tf_bench *b, tf_bench_fn fn, void *ctx);
 /* libbpf itself, ring_buffer__consume with tf_bench_copy, over the kernel's ring. Records, -EINVAL: the ring is not the kernel's. */
 int64_t tf_bench_libbpf(struct tf_bench *b, struct tf_bench_sink *sink);
+
+/* Redaction of a batch of so many file rows: their paths are `known` different ones, but in each round every `every`th row (0 = none) has
+ * a path that there never was. 0, -ENOMEM. */
+struct tf_bench_redact;
+int tf_bench_redact_open(uint32_t rows, uint32_t known, uint32_t every, struct tf_bench_redact **out);
+void tf_bench_redact_run(struct tf_bench_redact *b, uint32_t rounds, struct tf_redact_stats *out);
+void tf_bench_redact_close(struct tf_bench_redact *b);
 
 #endif

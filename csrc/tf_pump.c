@@ -102,6 +102,7 @@ static void free_pump(struct tf_pump *p)
 	tf_filters_close(p);
 	free(p->cuts);
 	tf_losses_close(&p->loss);
+	tf_redact_close(p->o.redact);
 	tf_drain_close(p->drain);
 	if (p->stop_fd >= 0)
 		close(p->stop_fd);
@@ -134,6 +135,7 @@ int tf_pump_open(const struct tf_pump_opts *o, struct tf_pump **out)
 	if (!rc)
 		rc = open_descriptors(p);
 	if (rc) {
+		p->o.redact = NULL; /* still the caller's */
 		free_pump(p);
 		return rc;
 	}
@@ -255,6 +257,8 @@ void tf_pump_stats(struct tf_pump *p, struct tf_pump_stats *out)
 	out->in_ring = tf_pump_in_ring(p);
 	user_stats(p, &out->user);
 	cpu_stats(p, out);
+	if (p->o.redact)
+		tf_redact_stats(p->o.redact, &out->redact);
 	tf_raw_stats(p, out);
 	tf_pump_unlock(p);
 }

@@ -8,6 +8,7 @@
 #include "tf_drain.h"
 #include "tf_filter.h"
 #include "tf_queue.h"
+#include "tf_redact.h"
 #include "tf_sample.h"
 #include "tf_source.h"
 
@@ -22,6 +23,7 @@ struct tf_pump_opts {
 	uint32_t settle_us;             /* us to let records gather after a pass; 0 = 1000 */
 	uint32_t idle_epoch_ms;         /* an EPOCH at least this often, even without records; 0 = 1000 */
 	uint32_t raw_queue_bytes;       /* of the raw branch; 0 = 16 MiB */
+	struct tf_redact *redact;       /* owned by the pump from open on; NULL = texts are routed as they are. Not for sources that make batches */
 	bool publish_late;              /* durability=ring: the raw branch publishes after its write */
 	void (*log)(void *ctx, int level, const char *text);    /* may be NULL; called from the pump's threads */
 	void *log_ctx;
@@ -42,6 +44,7 @@ struct tf_pump_stats {
 	uint64_t step_errno;                /* of the source's step, 0 = fine */
 	uint64_t self_skipped, foreign_calls;   /* of struct tf_cpu_state, of all CPUs */
 	int64_t source_status;              /* 0 running, 1 ended, -errno failed */
+	struct tf_redact_stats redact;      /* zero where nothing is redacted */
 	struct tf_queue_stats user;         /* zero until attached */
 	uint64_t raw_routed, raw_buffered, raw_written, raw_bytes, raw_dropped_full, raw_dropped_io, raw_dropped_enospc, raw_dropped_memory;
 	uint64_t raw_cpu_ns;
@@ -49,7 +52,7 @@ struct tf_pump_stats {
 };
 
 struct tf_pump;
-int tf_pump_open(const struct tf_pump_opts *o, struct tf_pump **out);   /* 0, -ENOMEM, -EINVAL; on failure the source is not closed */
+int tf_pump_open(const struct tf_pump_opts *o, struct tf_pump **out);   /* 0, -ENOMEM, -EINVAL; on failure source and redact are not closed */
 /* Raw branch: the writer is owned by the pump from now on; thread "tapio-store". Before start. */
 int tf_pump_set_raw(struct tf_pump *p, struct tf_segment_writer *w, enum tf_overflow policy);
 int tf_pump_start(struct tf_pump *p);           /* 0, -EAGAIN (no thread), -EALREADY */

@@ -128,6 +128,8 @@ static int make_epoch(struct tf_pump *p, struct tf_drain_result *r, uint64_t beg
 		return rc;
 	read_to = tf_drain_copy(p->drain, b, p->watermark_ns);
 	publish(p);
+	if (p->o.redact)
+		tf_redact_batch(p->o.redact, b);
 	move_watermark(p, read_to, began_ns);
 	tf_filter_batch(p, b);
 	tf_sample_batch(p, b);

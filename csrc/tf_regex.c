@@ -112,8 +112,9 @@ static int build(struct re_parse *p, uint32_t root, unsigned flags, struct tf_re
 		return rc;
 	tf_regex_classes(p, &forward, &classes);
 	take_classes(re, &classes, flags);
-	rc = add_table(p, re, &forward, &classes, RE_ANYWHERE, &re->search);
-	if (!rc && flags & TF_RE_FIND)
+	if (!(flags & TF_RE_END))
+		rc = add_table(p, re, &forward, &classes, RE_ANYWHERE, &re->search);
+	if (!rc && flags & (TF_RE_FIND | TF_RE_END))
 		rc = add_table(p, re, &forward, &classes, RE_ANCHORED, &re->on);
 	tf_regex_places_free(&forward);
 	if (rc < 0 || !(flags & TF_RE_FIND))
@@ -157,7 +158,8 @@ int tf_regex_compile(const char *pattern, size_t len, unsigned flags, struct tf_
 		tf_regex_close(re);
 		return rc;
 	}
-	find_home(re);
+	if (re->search.cell)
+		find_home(re);
 	*out = re;
 	return 0;
 }
@@ -213,14 +215,27 @@ static size_t first_begin(const struct tf_regex *re, const uint8_t *s, size_t n,
 	}
 }
 
-/* Where the longest match that begins at `begin` ends; n + 1 when there is none. */
-static size_t longest_end(const struct tf_regex *re, const uint8_t *s, size_t n, size_t begin)
+void tf_regex_begins(const struct tf_regex *re, const uint8_t *s, size_t n, uint64_t *bits)
+{
+	const uint32_t *cell = re->back.cell;
+	uint32_t row = re->back.start[RE_EDGE];
+
+	memset(bits, 0, (n / 64 + 1) * sizeof(*bits));
+	for (size_t i = n; row; i--) {
+		const uint32_t to = cell[row + (i ? re->of[s[i - 1]] : re->edge)];
+
+		bits[i / 64] |= (uint64_t)(to >> 31) << (i % 64);
+		row = to & ~RE_MATCHED;
+	}
+}
+
+size_t tf_regex_end(const struct tf_regex *re, const uint8_t *s, size_t n, size_t at)
 {
 	const uint32_t *cell = re->on.cell;
-	uint32_t row = re->on.start[begin ? re->side[s[begin - 1]] : RE_EDGE];
+	uint32_t row = re->on.start[at ? re->side[s[at - 1]] : RE_EDGE];
 	size_t end = n + 1;
 
-	for (size_t i = begin; row; i++) {
+	for (size_t i = at; row; i++) {
 		const uint32_t to = cell[row + (i < n ? re->of[s[i]] : re->edge)];
 
 		if (to & RE_MATCHED)
@@ -237,7 +252,7 @@ bool tf_regex_find(const struct tf_regex *re, const uint8_t *s, size_t n, size_t
 	*begin = first_begin(re, s, n, from);
 	if (*begin > n)
 		return false;
-	*end = longest_end(re, s, n, *begin);
+	*end = tf_regex_end(re, s, n, *begin);
 	tf_assert(*end <= n);
 	return *end <= n;
 }

@@ -18,6 +18,7 @@ enum {
 	TF_RE_ICASE = 1,	/* ASCII letters match in either case */
 	TF_RE_ARGV = 2,		/* a NUL byte of the subject reads as a space: texts of arguments */
 	TF_RE_FIND = 4,		/* tf_regex_find will be asked too, which takes two tables more */
+	TF_RE_END = 8,		/* tf_regex_end alone will be asked: one table, in which no match begins on its own */
 };
 
 /* What is refused with -E2BIG rather than compiled. */
@@ -39,6 +40,11 @@ bool tf_regex_search(const struct tf_regex *re, const uint8_t *s, size_t n);
 /* The leftmost match that begins at or after `from`, and of those that begin there the longest; ^ and \b see the bytes before `from`. Two
  * walks, whatever the subject: back from its end for where matches begin, then on from there. False without TF_RE_FIND. */
 bool tf_regex_find(const struct tf_regex *re, const uint8_t *s, size_t n, size_t from, size_t *begin, size_t *end);
+
+/* The two walks apart, for who wants every match: bit i of bits (n / 64 + 1 words, written whole) is set where a match begins, 0 <= i <= n;
+ * and the end of the longest match that begins exactly at `at`, or n + 1. They need TF_RE_FIND; the second is content with TF_RE_END. */
+void tf_regex_begins(const struct tf_regex *re, const uint8_t *s, size_t n, uint64_t *bits);
+size_t tf_regex_end(const struct tf_regex *re, const uint8_t *s, size_t n, size_t at);
 
 size_t tf_regex_bytes(const struct tf_regex *re);	/* of memory held */
 void tf_regex_close(struct tf_regex *re);		/* NULL is fine */

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from tapio_fast.errors import ConfigError
+from tapio_fast.errors import ConfigError, FilterError
 
 SEVERITIES = {"debug": "debug", "info": "info", "low": "info", "warning": "warning", "medium": "warning",
               "error": "error", "high": "error", "critical": "critical"}
@@ -199,6 +199,24 @@ def text(*, pattern: str = r"[^\x00-\x1f\x7f]*", allowed: str = "text without co
             raise Refused("does not have the right form")
         return value
     return Kind(allowed, check)
+
+
+def expression() -> Kind:
+    """Accept a regular expression of the engine's language (docs/regex.md)."""
+    def check(value: object) -> object:
+        from tapio_fast._core._regex import ARGV, FIND, Regex
+
+        if not isinstance(value, str):
+            raise Refused(f"is {_a(value)}, not text")
+        if not value or "\0" in value:
+            raise Refused("is empty or has a NUL: write \\x00")
+        try:
+            Regex(value.encode("utf-8", "surrogateescape"), ARGV | FIND)
+        except FilterError as error:
+            raise Refused(f"is no regular expression at offset {error.position}: {error}") from None
+        return value
+
+    return Kind("a regular expression", check)
 
 
 def names(*, of: Kind | None = None, allowed: str = "a list of texts") -> Kind:

@@ -15,6 +15,7 @@ from tapio_fast._config_kinds import (
     checked,
     choice,
     duration,
+    expression,
     flag,
     integer,
     key_error,
@@ -184,7 +185,14 @@ class DualPathConfig(Section):
     semantic_enabled: bool = setting(flag(), True, "turn valuable records into semantic events")
     correlation_enabled: bool = setting(flag(), True, "group semantic events that belong together")
     importance_threshold: float = setting(number(0.0, 1.0), 0.7, "importance from which a record becomes a semantic event")
-    redact: bool = setting(flag(), True, "cut secrets out of arguments and captured text before any path sees them")
+    redact: bool = setting(flag(), True, "cut secrets out of arguments, paths and captured content before any path sees them")
+    redact_patterns: tuple[str, ...] = setting(names(of=expression(), allowed="a list of regular expressions"), (),
+                                               "whatever one of these matches is cut out too")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(self.redact_patterns) > 64:
+            raise key_error(f"{self.PATH}.redact_patterns", len(self.redact_patterns), "are more patterns than 64", "join some with |")
 
 
 @dataclasses.dataclass(frozen=True)

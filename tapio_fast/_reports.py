@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from tapio_fast import schema
+from tapio_fast import _redaction, schema
 from tapio_fast.config import Config, not_active
 from tapio_fast.stats import LOSSES, DebugInfo, HealthStatus, Statistics, ledger_from
 
@@ -35,7 +35,7 @@ def statistics(parts: Parts, config: Config, seconds: float) -> Statistics:
     ledger = ledger_from(raw_ledger)
     totals = ledger.totals(ledger.cells)
     totals["in_ring"] = pump["in_ring"]
-    memory = ring_bytes(config) + pool["in_use"] + pool["detached"] + pool["idle"] + len(raw_ledger[3])
+    memory = ring_bytes(config) + pool["in_use"] + pool["detached"] + pool["idle"] + len(raw_ledger[3]) + pump["redact"]["bytes"]
     return Statistics(
         events_received=totals["consumed"],
         events_dropped=sum(totals[c] for c in LOSSES),
@@ -48,7 +48,7 @@ def statistics(parts: Parts, config: Config, seconds: float) -> Statistics:
         ledger=totals, branches=_branches(pump), by_kind=ledger.by_kind(), by_cpu=ledger.by_cpu(),
         recursion_misses=sum(p["recursion_misses"] for p in programs), self_skipped=pump["self_skipped"],
         foreign_calls=pump["foreign_calls"], late=pump["late"], epochs=pump["epochs"],
-        wakeups=pump["wakeups"], seconds=round(seconds, 3))
+        wakeups=pump["wakeups"], seconds=round(seconds, 3), redaction=pump["redact"] if pump["redact"]["bytes"] else {})
 
 
 def _advice(pump: dict[str, Any], stats: Statistics, config: Config, failed: list[dict[str, Any]]) -> list[str]:
@@ -73,6 +73,8 @@ def _advice(pump: dict[str, Any], stats: Statistics, config: Config, failed: lis
         advice.append(f"{stats.events_received / stats.seconds:.0f} records/s is above performance.event_rate_limit "
                       f"({perf.event_rate_limit}); " + (
             "adaptive sampling thins out what it may" if adaptive else "nothing is dropped for it"))
+    if not config.dual_path.redact:
+        advice.append(_redaction.OFF)
     if pump["step_errno"]:
         advice.append(f"the snapshot of living processes and sockets ended early (errno {pump['step_errno']})")
     advice += [f"{p['name']} ({p['hook']}) is not active: {p['reason']}" for p in failed]
@@ -118,6 +120,7 @@ def debug_info(parts: Parts, config: Config, maps: list[dict[str, Any]], source:
         {"stage": "source", "name": source, "status": pump["source_status"]},
         {"stage": "pump", "epochs": pump["epochs"], "passes": pump["passes"], "wakeups": pump["wakeups"], "cpu_ns": pump["cpu_ns"],
          "no_memory": pump["no_memory"], "late": pump["late"], "bad": pump["bad"], "discarded": pump["discarded"]},
+        {"stage": "redaction", **pump["redact"]},
         {"stage": "pool", **pool},
         {"stage": "raw", **pump["raw"]},
         {"stage": "user", **pump["user"]},

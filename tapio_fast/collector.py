@@ -17,6 +17,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tapio_fast import _consume
+from tapio_fast._redaction import redactor_for
 from tapio_fast._reports import debug_info, health_status, statistics
 from tapio_fast.batch import RecordBatch
 from tapio_fast.config import Config
@@ -104,7 +105,8 @@ class Collector:
         self._pool = Pool(perf.batch_pool_mb * _MIB, max(perf.memory_limit_mb - outside, perf.batch_pool_mb) * _MIB)
         try:
             core = self._source._open(self.config, self._log, self._filter)
-            self._pump = Pump(core, self._pool, self._log, rows_per_domain=self.config.event_buffer_size)
+            self._pump = Pump(core, self._pool, self._log, rows_per_domain=self.config.event_buffer_size,
+                              redactor=redactor_for(self.config, self._source.name))
             plan = self._source._plan_of(self._filter)
             self._pump.set_filter(self._source._gen, self._residual(plan, self._filter))
             self._asked._users.add(self)

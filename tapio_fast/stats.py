@@ -20,6 +20,7 @@ class Statistics:
 
     ledger : totals; seen == submitted + k_*, submitted == consumed + in_ring, consumed == u_* + routed
     branches : raw, user, semantic, outputs: each `routed` equals the sum of what it names beside it
+    redaction : rows that lost a secret, texts that were known (hits) and judged (misses), bytes of rules and cache; empty where off
     by_kind : "process.exec" -> the ledger's names; by_cpu : one dict per CPU
     """
 
@@ -42,6 +43,7 @@ class Statistics:
     epochs: int = 0
     wakeups: int = 0
     seconds: float = 0.0
+    redaction: dict[str, int] = field(default_factory=dict)
 
     __module__ = "tapio_fast"
 

@@ -77,6 +77,7 @@ KEYS: list[tuple[Any, ...]] = [
     ("dual_path.correlation_enabled", True, False, "0"),
     ("dual_path.importance_threshold", 0.7, 0.0, 1.01),
     ("dual_path.redact", True, False, "0"),
+    ("dual_path.redact_patterns", (), (["id-[0-9]+"], ("id-[0-9]+",)), ["id-[0-9+"]),
     ("performance.ring_buffer_size_mb", 16, ("32MB", 32), 2049),
     ("performance.event_rate_limit", 10000, 5000, 0),
     ("performance.burst_size", 1000, 1, 1.5),

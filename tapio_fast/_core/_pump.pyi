@@ -5,6 +5,7 @@ from typing import Any
 from tapio_fast._core._engine import Batch, Pool, Source
 from tapio_fast._core._filter import Filter
 from tapio_fast._core._log import Log
+from tapio_fast._core._redact import Redactor
 from tapio_fast._core._store import Writer
 
 POLICIES: dict[str, int]
@@ -12,7 +13,8 @@ POLICIES: dict[str, int]
 class Pump:
     ended: bool
     def __init__(self, source: Source, pool: Pool, log: Log, *, rows_per_domain: int = 0, bytes_per_pass: int = 0,
-                 flush_us: int = 0, settle_us: int = 0, idle_epoch_ms: int = 0, raw_queue_bytes: int = 0) -> None: ...
+                 flush_us: int = 0, settle_us: int = 0, idle_epoch_ms: int = 0, raw_queue_bytes: int = 0,
+                 redactor: Redactor | None = None) -> None: ...
     def set_raw(self, writer: Writer, policy: str) -> None: ...
     def start(self) -> None: ...
     def attach_user(self, max_bytes: int, policy: str) -> None: ...

@@ -9,6 +9,7 @@ from libcpp cimport bool as cbool
 from tapio_fast._core._engine cimport Pool, Source, wrap_batch
 from tapio_fast._core._filter cimport Filter
 from tapio_fast._core._log cimport Log
+from tapio_fast._core._redact cimport Redactor, tf_redact_close
 from tapio_fast._core._store cimport Writer
 from tapio_fast._core.c_engine cimport tf_batch, tf_batch_unref
 from tapio_fast._core.c_pump cimport (TF_BLOCK, TF_DROP_NEWEST, TF_DROP_OLDEST, TF_KIND_MAX, TF_L_COUNT, c_pump_stats, tf_log_push,
@@ -40,7 +41,7 @@ cdef class Pump:
     cdef readonly bint ended    # the user branch is closed and empty
 
     def __init__(self, Source source, Pool pool, Log log, *, uint32_t rows_per_domain=0, uint32_t bytes_per_pass=0,
-                 uint32_t flush_us=0, uint32_t settle_us=0, uint32_t idle_epoch_ms=0, uint32_t raw_queue_bytes=0):
+                 uint32_t flush_us=0, uint32_t settle_us=0, uint32_t idle_epoch_ms=0, uint32_t raw_queue_bytes=0, Redactor redactor=None):
         cdef tf_pump_opts o
         if source.c is NULL:
             raise ClosedError("this source was used by another collector; make a new one")
@@ -56,7 +57,11 @@ cdef class Pump:
         o.log = tf_log_push
         o.log_ctx = log.c
         self.log = log
-        check(tf_pump_open(&o, &self.c), "open pump")
+        o.redact = redactor.release() if redactor is not None else NULL
+        cdef int rc = tf_pump_open(&o, &self.c)
+        if rc < 0:
+            tf_redact_close(o.redact)
+        check(rc, "open pump")
         source.c = NULL         # the pump closes it from now on
         self.source_keeper = source.keep
 

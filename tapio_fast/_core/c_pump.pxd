@@ -2,6 +2,7 @@
 # The externs of tf_pump.h, tf_queue.h and tf_log.h.
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
+from tapio_fast._core._redact cimport tf_redact, tf_redact_stats
 from tapio_fast._core.c_engine cimport tf_batch, tf_pool, tf_source
 from tapio_fast._core.c_filter cimport tf_filter
 
@@ -44,6 +45,7 @@ cdef extern from "tf_pump.h" nogil:
         tf_source *source
         tf_pool *pool
         uint32_t rows_per_domain, bytes_per_pass, flush_us, settle_us, idle_epoch_ms, raw_queue_bytes
+        tf_redact *redact
         cbool publish_late
         void (*log)(void *ctx, int level, const char *text) noexcept
         void *log_ctx
@@ -51,6 +53,7 @@ cdef extern from "tf_pump.h" nogil:
         uint64_t epochs, passes, wakeups, batches, no_memory, cpu_ns, late, bad, discarded, max_fill_permille, watermark_ns
         uint64_t in_ring, keep_ppm, rate_changes, step_errno, self_skipped, foreign_calls
         int64_t source_status
+        tf_redact_stats redact
         tf_queue_stats user
         uint64_t raw_routed, raw_buffered, raw_written, raw_bytes, raw_dropped_full, raw_dropped_io, raw_dropped_enospc
         uint64_t raw_dropped_memory, raw_cpu_ns

@@ -17,6 +17,7 @@ CASES = {
     "columns": ("columns", "columns", "rows to columns; numpy beside it"),
     "filter": ("filter", "filters", "a filter of four tests and a copy of the survivors, numpy beside it; a regex on names, Python's re beside it"),
     "store": ("store", "store", "drain, demux and store in one thread; zstd 1 alone beside it"),
+    "redact": ("redact", "redact", "secrets cut out of a batch's texts, one in a hundred of them new; all known, and all new, beside it"),
     "live": ("live", "live", "a pinned generator through the kernel's ring to numpy; the same with its ring merely reset beside it"),
     "end-to-end": ("endtoend", "end_to_end",
                    "generator to numpy and store at a steady rate; CPU and wake-ups, idle and at 20,000 records/s"),

@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Case `redact`: what redaction costs a record whose text is known, new, or new once in a hundred."""
+from __future__ import annotations
+
+from tapio_fast._core._redact import BenchBatch, Redactor
+from tapio_fast.bench._measure import Effort, expect, ratio, take_turns
+from tapio_fast.bench._rows import Row
+
+ROWS = 10_000           # of a batch, a path of some 35 bytes in each
+KNOWN = 500             # different paths that come again
+ROW_BYTES = 184
+
+
+def redact(effort: Effort) -> list[Row]:
+    """Time a batch of file rows; `redact` has one new path in a hundred rows."""
+    expect(Redactor().text(b"curl\0-u\0bob:hunter2", True) == (b"curl\0-u\0bob:***", True), "a secret was left")
+    batches = {"redact": BenchBatch(ROWS, KNOWN, 100), "redact/all known": BenchBatch(ROWS, KNOWN, 0), "redact/all new": BenchBatch(ROWS, KNOWN, 1)}
+    for name, new in (("redact", ROWS // 100), ("redact/all known", 0), ("redact/all new", ROWS)):
+        before, after = batches[name].run(), batches[name].run()
+        expect(after["misses"] - before["misses"] == new, f"{name}: not {new} texts were judged")
+        expect(after["hits"] - before["hits"] == ROWS - new and after["rows"] == 0, f"{name}: the others were not known")
+    samples = take_turns({name: batch.run for name, batch in batches.items()}, ROWS, effort)
+    out = []
+    for name, sample in samples.items():
+        row = sample.row(name, records=ROWS, record_bytes=ROW_BYTES)
+        if name != "redact":
+            row.ratio_to, row.ratio = "redact", ratio(sample, samples["redact"])
+        out.append(row)
+    out[0].judge("<= 10", out[0].value)
+    out[0].note = f"{ROWS} rows, {KNOWN} paths and one new in a hundred; ns a record"
+    return out

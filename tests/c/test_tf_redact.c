@@ -1,0 +1,192 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* tf_redact: random texts of pieces that rules are about, in memory of exactly their length: the hint hides nothing from the rules, what is
+ * left is as long as was said, the rest is zero, and the cache says what the judge says. Batches with hostile lengths. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "tf_redact_impl.h"
+
+#define CHECK(x) \
+	do { \
+		if (!(x)) { \
+			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
+			exit(1); \
+		} \
+	} while (0)
+
+static uint64_t state = 88172645463325252ull;
+
+static uint32_t number(uint32_t below)
+{
+	state ^= state << 13;
+	state ^= state >> 7;
+	state ^= state << 17;
+	return (uint32_t)(state >> 32) % below;
+}
+
+static struct tf_redact *open_all(const char *const *patterns, size_t n)
+{
+	struct tf_redact *r;
+	size_t which, at;
+	char msg[200];
+
+	CHECK(!tf_redact_open(patterns, n, &r, &which, &at, msg, sizeof(msg)) && r);
+	return r;
+}
+
+static const char *const pieces[] = {
+	"password", "PASSWD", "db_pass", "pwd", "secret", "token", "api-key", "access_key", "private_key", "credentials", "passphrase", "=", ":", "=>", " = ",
+	" ", " ", "\1", "\1", "\n", "'", "\"", "\\", "--", "-", "--pw", "--auth", "-p", "-P", "-a", "-w", "-u", "-U", "/p:", "a", "hunter2", "$X", "${X}", "$(x y)",
+	"mysql", "mariadb-dump", "sshpass", "redis-cli", "docker login", "mongo", "ldapsearch", "unzip", "ipmitool", "7z", "xfreerdp", "smbclient", "curl", "http",
+	"xh", "https://", "ftp://", "bob:", "@", "?", "&", "sig", "auth", "jwt", "hooks.slack.com/services/", "discord.com/api/webhooks/", "Authorization",
+	"basic ", "bearer ", "Cookie:", "X-Api-Auth", "pass:", "abcdefghijklmnopqrstuvwxyz0123456789", "AKIA", "ASIA", "ABIA", "ACCA", "ABCDEFGHIJKLMNOP", "ghp_",
+	"github_pat_", "glpat-", "xoxb-", "sk-", "sk_live_", "rk_test_", "AIza", "ya29.", "npm_", "pypi-", "hvs.", "SG.", "hf_", "dop_v1_", "AGE-SECRET-KEY-1",
+	"1234567890:AA", "eyJ", ".", "$6$", "$2b$", "$argon2id$", "-----BEGIN RSA PRIVATE KEY-----", "-----END",
+};
+
+/* \1 stands for NUL. */
+static size_t random_text(uint8_t *text, uint32_t most)
+{
+	const uint32_t want = number(most);
+	size_t n = 0;
+
+	for (uint32_t i = 0; i < want; i++)
+		for (const char *c = pieces[number(sizeof(pieces) / sizeof(*pieces))]; *c; c++)
+			text[n++] = *c == 1 ? 0 : (uint8_t)*c;
+	return n;
+}
+
+static void test_random_texts(uint32_t rounds)
+{
+	struct tf_redact *cached = open_all(NULL, 0), *open = open_all(NULL, 0);
+	struct tf_regex *all;
+	uint32_t secrets = 0, hidden = 0;
+	uint8_t text[2048], out[2048], *copy;
+
+	CHECK(!tf_regex_compile("", 0, 0, &all, NULL, NULL, 0));
+	tf_regex_close(open->judge.hint);
+	open->judge.hint = all; /* every rule sees every text */
+	for (uint32_t i = 0; i < rounds; i++) {
+		const size_t n = random_text(text, 12), argv = number(2);
+		const ssize_t left = tf_redact_judge(&open->judge, text, n, argv, out);
+
+		hidden += !tf_regex_search(cached->judge.hint, text, n);
+		copy = malloc(n ? n : 1);
+		CHECK(copy);
+		for (int again = 0; again < 2; again++) {
+			bool found;
+			size_t got;
+
+			memcpy(copy, text, n);
+			got = tf_redact_text(cached, copy, n, argv, &found);
+			CHECK(found == (left >= 0) && got == (found ? (size_t)left : n));
+			CHECK(!memcmp(copy, found ? out : text, got));
+			for (size_t k = got; k < n; k++)
+				CHECK(!copy[k]);
+		}
+		secrets += left >= 0;
+		free(copy);
+	}
+	printf("%u texts: %u with a secret, %u without a hint\n", rounds, secrets, hidden);
+	CHECK(secrets > rounds / 8 && secrets < rounds / 10 * 9 && hidden > rounds / 100);
+	tf_redact_close(cached);
+	tf_redact_close(open);
+}
+
+/* More texts than the log holds, again and again: all are judged rightly, and the newest are known. */
+static void test_cache_goes_round(void)
+{
+	struct tf_redact *r = open_all(NULL, 0);
+	struct tf_redact_stats before, after;
+	uint8_t text[2048];
+	bool found;
+
+	for (uint32_t lap = 0; lap < 3; lap++)
+		for (uint32_t i = 0; i < 1000; i++) {
+			const size_t n = (size_t)snprintf((char *)text, sizeof(text), "%*u token=%04u", (int)(i * 2), i, i);
+			const size_t left = tf_redact_text(r, text, n, false, &found);
+
+			CHECK(found && left == n - 1 && !memcmp(text + left - 10, " token=***", 10));
+		}
+	tf_redact_stats(r, &before);
+	CHECK(before.misses > 1000 && before.hits + before.misses == 3000);
+	tf_redact_text(r, (uint8_t *)memcpy(text, "new", 3), 3, false, &found);
+	tf_redact_text(r, text, 3, false, &found);
+	tf_redact_text(r, text, 3, true, &found); /* arguments are judged apart */
+	tf_redact_stats(r, &after);
+	CHECK(after.hits == before.hits + 1 && after.misses == before.misses + 2 && after.bytes == before.bytes);
+	tf_redact_close(r);
+}
+
+/* A text longer than any record's is not judged: it goes. */
+static void test_too_long(void)
+{
+	struct tf_redact *r = open_all(NULL, 0);
+	const size_t n = REDACT_TEXT_CAP + 1;
+	uint8_t *text = malloc(n);
+	bool found;
+
+	CHECK(text);
+	memset(text, 'a', n);
+	CHECK(tf_redact_text(r, text, n - 1, false, &found) == n - 1 && !found);
+	CHECK(tf_redact_text(r, text, n, false, &found) == 3 && found && !memcmp(text, "***", 4));
+	free(text);
+	tf_redact_close(r);
+}
+
+static void test_batches(void)
+{
+	struct tf_need need = {.rows = {[TF_FILE] = 4}, .text = {[TF_FILE] = 64}};
+	struct tf_redact *r = open_all(NULL, 0);
+	struct tf_file row = {.h = {.type = TF_FILE}, .count = 1};
+	struct tf_redact_stats s;
+	struct tf_pool *pool;
+	struct tf_batch *b;
+
+	CHECK(!tf_pool_open(1 << 20, 1 << 20, &pool) && !tf_batch_new(pool, &need, &b));
+	row.path = (struct tf_text){0, 10, 99};
+	row.new_path = (struct tf_text){60, 0xffffffff, 0};	/* lies beyond the area: left alone */
+	row.data = (struct tf_text){0xffffffff, 4, 4};
+	memcpy(b->dom[TF_FILE].rows, &row, sizeof(row));
+	memcpy(b->dom[TF_FILE].text, "pwd=abcdef", 10);
+	b->dom[TF_FILE].n = 1;
+	b->dom[TF_FILE].text_len = 64;
+	tf_redact_batch(r, b);
+	memcpy(&row, b->dom[TF_FILE].rows, sizeof(row));
+	CHECK(row.path.len == 7 && row.path.full_len == 99 && row.h.flags == TF_F_REDACTED);
+	CHECK(!memcmp(b->dom[TF_FILE].text, "pwd=***\0\0\0", 10) && row.new_path.len == 0xffffffff);
+	tf_redact_stats(r, &s);
+	CHECK(s.rows == 1 && s.misses == 1 && !s.hits);
+	tf_batch_unref(b);
+	tf_pool_close(pool);
+	tf_redact_close(r);
+}
+
+static void test_patterns(void)
+{
+	const char *many[REDACT_MAX_PATTERNS + 1], *wrong[] = {"a", "b", "(c"};
+	struct tf_redact *r;
+	size_t which, at;
+	char msg[200];
+
+	for (size_t i = 0; i <= REDACT_MAX_PATTERNS; i++)
+		many[i] = "x+";
+	CHECK(tf_redact_open(many, REDACT_MAX_PATTERNS + 1, &r, &which, &at, msg, sizeof(msg)) == -E2BIG && !r);
+	CHECK(!tf_redact_open(many, REDACT_MAX_PATTERNS, &r, &which, &at, msg, sizeof(msg)));
+	tf_redact_close(r);
+	CHECK(tf_redact_open(wrong, 3, &r, &which, &at, msg, sizeof(msg)) == -EINVAL && !r && which == 2 && at == 0 && *msg);
+	tf_redact_close(NULL);
+}
+
+int main(void)
+{
+	const char *tier = getenv("TAPIO_FAST_TIER");
+
+	test_random_texts(tier && *tier == '2' ? 5000000 : 50000);
+	test_cache_goes_round();
+	test_too_long();
+	test_batches();
+	test_patterns();
+	return 0;
+}
