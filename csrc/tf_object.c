@@ -135,8 +135,8 @@ static int show_source(struct tf_object *o, char *msg, size_t msg_size)
 		.settings = o->mapped[TF_M_SETTINGS], .gate = true, .run_id = tf_boot_ns(), .step = tf_snapshot_step,
 		.tick = tf_pressure_tick, .close = close_source, .set_rate = set_rate, .throttled = o->mapped[TF_M_THROTTLED],
 	};
-	for (int i = 0; i < TF_KIND_MAX / 64; i++)
-		s->keyed[i] = o->opts.by_process[i] | o->opts.by_connection[i];
+	memcpy(s->by_process, o->opts.by_process, sizeof(s->by_process));
+	memcpy(s->by_connection, o->opts.by_connection, sizeof(s->by_connection));
 	if (!tf_boot_id(s->boot_id))
 		return 0;
 	snprintf(msg, msg_size, "cannot read /proc/sys/kernel/random/boot_id: is /proc mounted?");

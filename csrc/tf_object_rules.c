@@ -290,7 +290,7 @@ int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, u
 	if (o->kept.rates[kind] == TF_RATE(threshold, weight_bits))
 		return 0;
 	tf_store_relaxed(&o->kept.rates[kind], TF_RATE(threshold, weight_bits));
-	if (o->source.keyed[kind / 64] >> (kind % 64) & 1)
+	if ((o->opts.by_process[kind / 64] | o->opts.by_connection[kind / 64]) >> (kind % 64) & 1)
 		add_to_history(o, kind, since_ns);
 	tf_store_release((uint64_t *)o->mapped[TF_M_RATES] + kind, o->kept.rates[kind]); /* partner: rates_differ */
 	return 0;

@@ -173,7 +173,7 @@ void tf_filters_close(struct tf_pump *p);
 struct tf_pump_note *tf_note_new(uint32_t kind, uint64_t object_id, uint64_t value, uint32_t len);
 void tf_note_push(struct tf_pump *p, struct tf_pump_note *note);        /* under lock; the next epoch tells it */
 void tf_notes_free(struct tf_pump *p);
-bool tf_draws_by_key(const struct tf_pump *p, uint32_t kind);
+enum tf_drawn tf_drawn_by(const struct tf_pump *p, uint32_t kind);
 /* Changes a rate and notes it; under lock. 0, -ENOMEM, or what the source answers: then nothing has changed. */
 int tf_rate_change(struct tf_pump *p, uint32_t kind, uint32_t threshold, uint64_t since_ns);
 

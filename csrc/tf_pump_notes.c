@@ -51,9 +51,11 @@ int tf_pump_note_rules(struct tf_pump *p, uint32_t gen, const char *text, size_t
 	return 0;
 }
 
-bool tf_draws_by_key(const struct tf_pump *p, uint32_t kind)
+enum tf_drawn tf_drawn_by(const struct tf_pump *p, uint32_t kind)
 {
-	return p->src->keyed[kind / 64] >> (kind % 64) & 1;
+	if (p->src->by_process[kind / 64] >> (kind % 64) & 1)
+		return TF_DRAWN_BY_PROCESS;
+	return p->src->by_connection[kind / 64] >> (kind % 64) & 1 ? TF_DRAWN_BY_CONNECTION : TF_DRAWN_ALONE;
 }
 
 static struct tf_pump_note *rate_note(const struct tf_pump *p, uint32_t kind, uint32_t threshold, uint64_t since_ns)
@@ -65,7 +67,7 @@ static struct tf_pump_note *rate_note(const struct tf_pump *p, uint32_t kind, ui
 		return NULL;
 	note->ts_ns = since_ns;
 	note->gen = p->src->settings ? tf_load_relaxed(&p->src->settings->gen) : 0;
-	note->cause = tf_draws_by_key(p, kind);
+	note->cause = tf_drawn_by(p, kind);
 	memcpy(note->data, name, note->len);
 	return note;
 }

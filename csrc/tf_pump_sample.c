@@ -126,7 +126,7 @@ static uint32_t steered(const struct tf_pump *p, uint32_t kind)
 	double share = s->interval_ns ? tf_control_share(&s->control, &s->o, s->class[kind]) : 1;
 	double own = s->own[kind] == TF_RATE_ALL ? 1 : s->own[kind] / 4294967296.0;
 
-	if (tf_draws_by_key(p, kind) && share < 1) {
+	if (tf_drawn_by(p, kind) && share < 1) {
 		share = tf_control_keyed_share(share, s->now[kind] == TF_RATE_ALL ? 1 : s->now[kind] / 4294967296.0 / own);
 		share = share < s->o.base_rate ? s->o.base_rate : share;
 	}
@@ -154,7 +154,7 @@ void tf_steer(struct tf_pump *p)
 		tf_control_step(&s->control, &s->o, &in);
 	s->last_ns = now;
 	for (uint32_t k = 0; k < TF_KIND_COUNT; k++)
-		if (s->class[k] != TF_SC_WHOLE && s->own[k] && change(p, k, tf_draws_by_key(p, k) ? since : now))
+		if (s->class[k] != TF_SC_WHOLE && s->own[k] && change(p, k, tf_drawn_by(p, k) ? since : now))
 			break; /* no memory for a note: the next step tries again */
 	tf_pump_unlock(p);
 }
@@ -170,7 +170,7 @@ int tf_pump_set_rate(struct tf_pump *p, uint32_t kind, uint32_t threshold)
 	tf_pump_lock(p);
 	before = p->sampling.own[kind];
 	p->sampling.own[kind] = threshold;
-	rc = change(p, kind, tf_draws_by_key(p, kind) ? now + TF_KEY_LEAD_NS : now);
+	rc = change(p, kind, tf_drawn_by(p, kind) ? now + TF_KEY_LEAD_NS : now);
 	if (rc)
 		p->sampling.own[kind] = before;
 	tf_pump_unlock(p);

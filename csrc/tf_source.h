@@ -23,7 +23,7 @@ struct tf_source {
 	/* Changes the rate at which the source's own gate keeps a kind (TF_RATE_ALL: all), for keys born from since_ns on where it draws by
 	 * key. Called with the pump's lock held. 0, -errno. NULL: it has no gate, the pump samples what it drains. */
 	int (*set_rate)(void *self, uint32_t kind, uint32_t threshold, uint32_t weight_bits, uint64_t since_ns);
-	uint64_t keyed[TF_KIND_MAX / 64]; /* bits: kinds that it draws by key */
+	uint64_t by_process[TF_KIND_MAX / 64], by_connection[TF_KIND_MAX / 64]; /* bits: kinds that it draws by such a key */
 	uint64_t run_id;                /* ns */
 	uint8_t boot_id[16];
 	/* Called by the pump's thread before each pass until it returns 0, and again from step_at_ns on: work at start that must be paced by

@@ -42,7 +42,7 @@ def _events(domain: str) -> Kind:
 
 SENSITIVE_PATHS = ("/etc/passwd", "/etc/shadow", "/etc/gshadow", "/etc/sudoers", "/etc/sudoers.d", "/etc/ssh", "/etc/pam.d",
                    "/etc/ld.so.preload", "/etc/crontab", "/etc/cron.d", "/root/.ssh")
-RULE_KEYS = ("name", "type", "subtype", "min_severity", "conditions", "process_name_regex")
+RULE_KEYS = ("name", "type", "subtype", "min_severity", "conditions", "process_name_regex", "expr", "severity", "tags")
 
 
 class Section:

@@ -254,7 +254,9 @@ _ACTIVE = frozenset({
     "dual_path.enabled", "dual_path.raw_storage_enabled", "dual_path.raw_storage_path",
     "dual_path.redact", "dual_path.redact_patterns",
     "performance.ring_buffer_size_mb", "performance.memory_limit_mb", "performance.batch_pool_mb", "performance.overflow_policy",
-    "performance.map_entries_limit", "performance.event_rate_limit", "performance.burst_size", "performance.cpu_limit",
+    "performance.map_entries_limit", "performance.event_rate_limit",
+    "filtering.min_severity", "filtering.process_filter", "filtering.rules", "filtering.namespace_filter", "filtering.container_filter",
+    "performance.burst_size", "performance.cpu_limit",
     "performance.sampling_interval", "performance.adaptive_sampling",
     *(f"filtering.adaptive_sampling.{field.name}" for field in dataclasses.fields(AdaptiveSamplingConfig)),
 })

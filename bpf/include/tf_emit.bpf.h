@@ -8,7 +8,7 @@
 #include "tf_admit.bpf.h"
 
 /* One forced wake-up when the unread fill passes the watermark, and none until user space has cleared wake_pending: a wake-up costs
- * microseconds, an adaptive one is lost once a NO_WAKEUP record is the first unread. Global: see tf_pid_allowed. */
+ * microseconds, an adaptive one is lost once a NO_WAKEUP record is the first unread. Global: see tf_clauses_of. */
 __noinline __u64 tf_wake_flags(__u32 cpu, __u32 lane)
 {
 	void *ring = tf_find_ring(cpu, lane);

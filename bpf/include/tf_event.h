@@ -229,6 +229,9 @@ struct tf_cpu {
 	__u32 _pad0;             /* zero */
 };
 
+/* How the fate of a kind's records is drawn. */
+enum tf_drawn { TF_DRAWN_ALONE, TF_DRAWN_BY_PROCESS, TF_DRAWN_BY_CONNECTION };
+
 /* meta: records about the collection itself */
 struct tf_meta {
 	struct tf_header h;
@@ -240,7 +243,7 @@ struct tf_meta {
 	__u64 parent_start_ns;   /* ns: SNAPSHOT, FACT of a process: start of the parent */
 	__u32 rules;             /* count: EPOCH, RULES: rule generation, whole */
 	__u32 count;             /* count: EPOCH: records of all domains in it */
-	__u32 cause;             /* enum: LOSS, THROTTLE: tf_ledger_index; RATE: 1 = drawn by key, 0 = record by record */
+	__u32 cause;             /* enum: LOSS, THROTTLE: tf_ledger_index; RATE: tf_drawn */
 	__u32 n_seqs;            /* count: EPOCH: tf_epoch_seq entries in data */
 	__u32 n_losses;          /* count: EPOCH, THROTTLE (cpu 65535: all): tf_epoch_loss entries in data, after those */
 	struct tf_text path;     /* text: executable, cgroup path */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: (GPL-2.0-only OR BSD-2-Clause) */
 /* What the gate leaves out because there is too much: the throttle, a token bucket per cgroup, and the draws, record by record or by key.
- * Global functions of plain numbers, for the reason that tf_pid_allowed has. Used by tf_admit.bpf.h alone. */
+ * Global functions of plain numbers, for the reason that tf_clauses_of (tf_admit.bpf.h) has. Used by tf_admit.bpf.h alone. */
 #ifndef TF_SAMPLE_BPF_H
 #define TF_SAMPLE_BPF_H
 
