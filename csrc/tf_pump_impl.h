@@ -51,6 +51,7 @@ struct tf_throttle_told {
 	uint64_t (*count)[TF_KIND_COUNT];       /* [TF_THROTTLED], by entry and kind; NULL: the source has none */
 	uint64_t total;                         /* the ledger's k_throttled then, all cpus and kinds */
 	uint64_t looked_ns;
+	bool active;                            /* there has been a throttle */
 	uint32_t idle[TF_THROTTLED];            /* looks since the entry last grew */
 };
 

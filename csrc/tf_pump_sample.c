@@ -90,6 +90,8 @@ static void read_sums(const struct tf_pump *p, struct tf_sampling_sums *sums)
 		for (uint32_t k = 0; k < TF_KIND_COUNT; k++) {
 			size_t cell = (size_t)cpu * TF_KIND_MAX + k;
 
+			if (p->src->ledger && !tf_load_relaxed(&p->src->ledger[cell].c[TF_L_SEEN]))
+				continue; /* most kinds, on most CPUs */
 			sums->offered[p->sampling.class[k]] += offered(p, cell);
 			sums->kept += tf_drain_counts(p->drain)[cell][0] - p->cuts[cell][TF_CUT_FILTERED] - p->cuts[cell][TF_CUT_SAMPLED];
 		}

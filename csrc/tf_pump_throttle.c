@@ -82,7 +82,10 @@ void tf_throttle_look(struct tf_pump *p, bool force)
 	struct tf_epoch_loss losses[TF_KIND_COUNT];
 	uint64_t now = tf_boot_ns(), total;
 
-	if (!p->told.count || (!force && now - p->told.looked_ns < LOOK_EVERY_NS))
+	if (!p->told.count)
+		return;
+	p->told.active |= p->src->settings && tf_load_relaxed(&p->src->settings->throttle_rate);
+	if (!force && (!p->told.active || now - p->told.looked_ns < LOOK_EVERY_NS))
 		return;
 	p->told.looked_ns = now;
 	total = refused_in_all(p);

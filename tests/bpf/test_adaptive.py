@@ -27,11 +27,12 @@ def boot_ns() -> int:
 
 
 def rates_of(batch: tapio.RecordBatch, kind: str) -> tuple[np.ndarray, np.ndarray]:
-    """(from when on, share) of the kind's RATE rows."""
+    """(from when on, share) of the kind's RATE rows; a consumer that comes late is told again what is in force."""
     meta = batch["meta"]
     mine = meta[(meta["subtype"] == RATE_ROW) & (meta["object_id"] == schema.KIND_BY_NAME[kind].number)]
     assert (np.diff(mine["ts_ns"].astype(np.int64)) >= 0).all()
-    return mine["ts_ns"].astype(np.int64), mine["value"] / 2**32
+    since, first = np.unique(mine["ts_ns"].astype(np.int64), return_index=True)
+    return since, mine["value"][first] / 2**32
 
 
 def check_weights(rows: np.ndarray, since: np.ndarray, share: np.ndarray) -> None:

@@ -89,7 +89,7 @@ def test_a_flood_of_one_cgroup_does_not_hide_another(tmp_path: Path, triggers: P
     config = tapio.Config.default().replace(
         programs={"network": {"enabled": False}, "memory": {"enabled": False}, "process": {"events": ["fork", "exit"]},
                   "file": {"enabled": True, "events": ["open"], "monitor_paths": [str(watched)], "exclude_paths": []}},
-        performance={"ring_buffer_size_mb": 1, "burst_size": 2 * n * (opens + 2)})
+        performance={"ring_buffer_size_mb": 4, "burst_size": 2 * n * (opens + 2)})     # a burst fits the rings
     sampler = tapio.AdaptiveSampling(burst_threshold=2000)
     with live.own_cgroup("flood") as bad, live.own_cgroup("canary") as good, \
             live.Helper("flood.py", cgroup=bad) as flood, live.Helper("flood.py", cgroup=good) as canary:
@@ -112,7 +112,8 @@ def test_a_flood_of_one_cgroup_does_not_hide_another(tmp_path: Path, triggers: P
     assert np.isin(opened["pid"], pids).sum() >= 0.95 * n * opens
     # the flood's own count: kept, or told as refused to its cgroup
     mine = int((opened["cgroup_id"] == ids["flood"]).sum()) + told[ids["flood"], "file.open"]
-    lost = sum(stats.by_kind["file.open"][cause] for cause in ("k_ring_full", "k_sampled", "k_busy"))
-    assert after[0] <= mine + lost <= after[0] + 10      # what the loader of the program opens below the directory: nothing
-    assert told[ids["flood"], "file.open"] == stats.by_kind["file.open"]["k_throttled"] > 0.5 * after[0]
+    cells = stats.by_kind["file.open"]
+    lost = cells["k_ring_full"] + cells["k_busy"]
+    assert after[0] <= mine + lost + cells["k_sampled"] <= after[0] + 5      # sampled: the burst, while it is above event_rate_limit
+    assert told[ids["flood"], "file.open"] == cells["k_throttled"] > 0.5 * after[0]
     assert lost < 0.01 * after[0]
