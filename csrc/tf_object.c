@@ -125,6 +125,13 @@ static int set_rate(void *self, uint32_t kind, uint32_t threshold, uint32_t weig
 	return tf_object_set_rate(self, kind, threshold, weight_bits, since_ns);
 }
 
+static int path_of_cgroup(void *self, uint64_t id, bool v1, char *path)
+{
+	struct tf_object *o = self;
+
+	return tf_cgroup_name(&o->cgroups, id, v1, path);
+}
+
 static int show_source(struct tf_object *o, char *msg, size_t msg_size)
 {
 	struct tf_source *s = &o->source;
@@ -137,6 +144,8 @@ static int show_source(struct tf_object *o, char *msg, size_t msg_size)
 	};
 	memcpy(s->by_process, o->opts.by_process, sizeof(s->by_process));
 	memcpy(s->by_connection, o->opts.by_connection, sizeof(s->by_connection));
+	if (!o->opts.synth && !tf_cgroup_names_open(&o->cgroups, "/proc/self/mountinfo"))
+		s->cgroup_path = path_of_cgroup;
 	if (!tf_boot_id(s->boot_id))
 		return 0;
 	snprintf(msg, msg_size, "cannot read /proc/sys/kernel/random/boot_id: is /proc mounted?");
@@ -191,7 +200,7 @@ int tf_object_open(const struct tf_object_opts *opts, struct tf_object **out, ch
 		return -ENOMEM;
 	}
 	o->opts = *opts;
-	o->iter_fd = o->stats_fd = o->core_fd = o->psi.fd = -1;
+	o->iter_fd = o->stats_fd = o->core_fd = o->psi.fd = o->cgroups.v1.fd = o->cgroups.v2.fd = -1;
 	for (int i = 0; i < TF_M_COUNT; i++)
 		o->map_fd[i] = -1;
 	tf_log_begin(o);
@@ -290,6 +299,7 @@ void tf_object_forget(struct tf_object *o)
 	if (o->stats_fd >= 0)
 		close(o->stats_fd);
 	tf_psi_close(&o->psi);
+	tf_cgroup_names_close(&o->cgroups);
 	tf_unmap_memory(o);
 	for (int i = 0; i < TF_PARTS; i++)
 		if (o->parts[i])
@@ -305,6 +315,7 @@ void tf_object_close(struct tf_object *o)
 		if (o->stats_fd >= 0)
 			close(o->stats_fd);
 		tf_psi_close(&o->psi);
+		tf_cgroup_names_close(&o->cgroups);
 		for (size_t i = 0; i < o->n_programs; i++)
 			bpf_link__destroy(o->programs[i].link);
 		tf_drop_core_btf(o);

@@ -4,6 +4,7 @@
 #define TF_OBJECT_IMPL_H
 
 #include "tf_blobs.h"
+#include "tf_cgroup_name.h"
 #include "tf_object.h"
 #include "tf_object_specs.h"
 #include "tf_psi.h"
@@ -55,6 +56,7 @@ struct tf_object {
 	int stats_fd;                   /* keeps the kernel's run statistics on; -1 = none */
 	int snapshot_stage, snapshot_error;
 	uint64_t look_began_ns;         /* the periodic stages under way or last run; 0 = none yet */
+	struct tf_cgroup_names cgroups; /* where paths of control groups are asked */
 	struct tf_psi psi;              /* the pressure threshold */
 	uint64_t psi_next_ns;           /* not looked at before */
 	struct {                        /* what we last wrote into the maps: tf_object_watch.c compares */

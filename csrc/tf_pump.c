@@ -59,6 +59,8 @@ static int open_rings(struct tf_pump *p)
 		return -ENOMEM;
 	tf_sampling_open(p);
 	rc = tf_throttle_open(p);
+	if (!rc)
+		rc = tf_cgroups_open(p);
 	return rc ? rc : tf_losses_open(p);
 }
 
@@ -100,6 +102,7 @@ static void free_pump(struct tf_pump *p)
 	tf_throttle_close(p);
 	tf_sampling_close(p);
 	tf_filters_close(p);
+	tf_cgroups_close(p);
 	free(p->cuts);
 	tf_losses_close(&p->loss);
 	tf_redact_close(p->o.redact);

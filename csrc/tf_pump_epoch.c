@@ -205,7 +205,7 @@ static void add_epoch(struct tf_pump *p, struct tf_batch *b, uint32_t records)
 
 void tf_epoch_close(struct tf_pump *p, struct tf_batch *b)
 {
-	uint32_t records = (uint32_t)b->total;
+	uint32_t records = (uint32_t)b->total - p->facts.added;
 	void *was = p->loss.prev;
 
 	p->epoch++;

@@ -40,8 +40,10 @@ int tf_pump_set_filter(struct tf_pump *p, uint32_t gen, struct tf_filter *f)
 		p->filters.bits = calloc(2 * words, sizeof(*p->filters.bits));
 		rc = p->filters.bits ? 0 : -ENOMEM;
 	}
-	if (!rc && f && tf_filter_needs_facts(f) && !p->filters.facts)
+	if (!rc && f && tf_filter_needs_facts(f) && !p->filters.facts) {
 		rc = tf_facts_open(NULL, &p->filters.facts);
+		tf_cgroups_ask_again(p);
+	}
 	if (!rc) {
 		drop_entry(&p->filters.at[gen % TF_STAGE_FILTERS]);
 		p->filters.at[gen % TF_STAGE_FILTERS] = fresh;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tf_pump_impl: what the files of the pump share: tf_pump.c (owner's calls), tf_pump_loop.c (its thread), tf_pump_epoch.c (EPOCH
- * rows and losses), tf_pump_notes.c and tf_pump_throttle.c (other meta rows), tf_pump_filter.c (what the gate could not judge),
+ * rows and losses), tf_pump_notes.c, tf_pump_throttle.c and tf_pump_cgroup.c (other meta rows), tf_pump_filter.c (what the gate could not judge),
  * tf_pump_sample.c (rates), tf_pump_raw.c (the raw branch and its thread). Not for other files. */
 #ifndef TF_PUMP_IMPL_H
 #define TF_PUMP_IMPL_H
@@ -143,6 +143,11 @@ struct tf_pump {
 	bool stepping;
 	struct tf_losses loss;
 	struct tf_throttle_told told;
+	struct {                                /* tf_pump_cgroup.c */
+		struct tf_cgroups *cgroups;     /* asked about; NULL: the source cannot tell */
+		uint32_t rows, text;            /* room left in the epoch under way */
+		uint32_t added;                 /* rows, in that epoch */
+	} facts;
 	uint64_t epoch, watermark_ns, last_epoch_ns, wall_read_ns, wakeups;
 	int64_t wall_offset_ns;
 	struct tf_raw raw;
@@ -192,6 +197,13 @@ int tf_throttle_open(struct tf_pump *p);
 void tf_throttle_close(struct tf_pump *p);
 /* Notes what was refused since the last look, a row a cgroup; under lock. Without force not more often than it pays. */
 void tf_throttle_look(struct tf_pump *p, bool force);
+
+/* tf_pump_cgroup.c */
+int tf_cgroups_open(struct tf_pump *p);
+void tf_cgroups_need(struct tf_pump *p, struct tf_need *need);  /* adds what a pass's FACT rows may take */
+void tf_cgroups_add(struct tf_pump *p, struct tf_batch *b);     /* before anything is left out of it, or learned from it */
+void tf_cgroups_ask_again(struct tf_pump *p);                   /* who begins to learn has missed what was told; under lock */
+void tf_cgroups_close(struct tf_pump *p);
 
 /* tf_pump_raw.c */
 int tf_raw_start(struct tf_pump *p);

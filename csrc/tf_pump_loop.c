@@ -123,6 +123,7 @@ static int make_epoch(struct tf_pump *p, struct tf_drain_result *r, uint64_t beg
 
 	tf_losses_collect(p);
 	tf_epoch_need(p, r, &r->need);
+	tf_cgroups_need(p, &r->need);
 	rc = new_batch(p, &r->need, &b);
 	if (rc)
 		return rc;
@@ -131,6 +132,7 @@ static int make_epoch(struct tf_pump *p, struct tf_drain_result *r, uint64_t beg
 	if (p->o.redact)
 		tf_redact_batch(p->o.redact, b);
 	move_watermark(p, read_to, began_ns);
+	tf_cgroups_add(p, b);
 	tf_filter_batch(p, b);
 	tf_sample_batch(p, b);
 	tf_epoch_close(p, b);

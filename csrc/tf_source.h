@@ -33,6 +33,9 @@ struct tf_source {
 	uint64_t step_at_ns;            /* boot time from which step is to be called again; 0 = no more. Step sets it, on the pump's thread */
 	/* Called by the pump's thread once a pass, as long as it runs: looks that need no thread of their own. Must not block. NULL = none. */
 	void (*tick)(void *self);
+	/* Path of a control group by its id (v1: with TF_F_CGROUP_V1), as tf_cgroup_name tells it. Called by the pump's thread, a bounded number
+	 * of times a pass. NULL = cannot tell. */
+	int (*cgroup_path)(void *self, uint64_t id, bool v1, char *path);
 	/* Replay: next batch (its own reference) or 0 at the end; 1 = got one; -errno. NULL for sources with rings. */
 	int (*next)(void *self, struct tf_pool *pool, struct tf_batch **out);
 	void (*close)(void *self);      /* NULL = nothing to close */

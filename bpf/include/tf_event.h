@@ -238,7 +238,7 @@ struct tf_meta {
 	__u64 epoch;             /* id: EPOCH: number of the drain pass, from 1 */
 	__u64 watermark_ns;      /* ns: EPOCH: every record up to here has been drained (later ones are flagged late) */
 	__s64 wall_offset_ns;    /* ns: EPOCH: add to ts_ns for Unix time */
-	__u64 value;             /* any: LOSS, THROTTLE: records lost; RATE: kept of 2^32 */
+	__u64 value;             /* any: LOSS, THROTTLE: records lost; RATE: kept of 2^32; FACT of a cgroup: tf_runtime */
 	__u64 object_id;         /* id: cgroup, socket cookie or kind that the record is about */
 	__u64 parent_start_ns;   /* ns: SNAPSHOT, FACT of a process: start of the parent */
 	__u32 rules;             /* count: EPOCH, RULES: rule generation, whole */
@@ -247,7 +247,7 @@ struct tf_meta {
 	__u32 n_seqs;            /* count: EPOCH: tf_epoch_seq entries in data */
 	__u32 n_losses;          /* count: EPOCH, THROTTLE (cpu 65535: all): tf_epoch_loss entries in data, after those */
 	struct tf_text path;     /* text: executable, cgroup path */
-	struct tf_text path2;    /* text: working directory */
+	struct tf_text path2;    /* text: working directory; FACT of a cgroup: container id */
 	struct tf_text data;     /* bytes: argv; EPOCH: tf_epoch_seq[], tf_epoch_loss[]; RATE: name of the kind; SNAPSHOT of a socket: tf_network past its header; RULES */
 };
 
