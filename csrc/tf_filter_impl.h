@@ -214,8 +214,8 @@ static inline bool tf_word_is_whole(const struct tf_block *b, uint32_t w)
 			const uint8_t *p = base_;                                                       \
                                                                                                         \
 			if (tf_word_is_whole(b, w_) && __builtin_popcountll(todo_) > 20) {              \
-				for (unsigned i_ = 0; i_ < 64; i_++, p += stride_)                      \
-					hit_ |= (uint64_t)(test) << i_;                                 \
+				_Pragma("GCC unroll 8") for (unsigned i_ = 0; i_ < 64; i_++, p += stride_) \
+					hit_ = hit_ >> 1 | (uint64_t)(test) << 63; /* row 0 comes down to bit 0 */ \
 				hit_ &= todo_;                                                          \
 			} else {                                                                        \
 				for (; todo_; todo_ &= todo_ - 1) {                                     \

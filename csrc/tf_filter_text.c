@@ -35,16 +35,17 @@ static __attribute__((noinline)) bool judge_anew(const struct tf_test *t, const 
 }
 
 /* The test's result for the 16 bytes at p. Names are kept whole, so a result is never another name's. */
-static inline bool judge_name(const struct tf_test *t, const struct tf_filter_scratch *s, uint64_t *sets, size_t set_words, const uint8_t *p)
+static inline bool judge_name(const struct tf_test *t, const struct tf_filter_scratch *s, uint64_t *sets, size_t set_words, size_t words,
+			      const uint64_t *bits, unsigned shift, const uint8_t *p)
 {
 	const uint64_t k0 = word_at(p), k1 = word_at(p + 8), hash = (k0 ^ (k1 << 23 | k1 >> 41)) * 0x9e3779b97f4a7c15u;
-	uint64_t *set = sets + (hash >> 54) * set_words;
-	const bool first = !((set[0] ^ k0) | (set[1] ^ k1)), second = !((set[2] ^ k0) | (set[3] ^ k1));
-	const uint64_t bits = set[4 + (first ? 0 : s->words) + t->cached / 32] >> t->cached % 32;
+	const size_t at = (hash >> 54) * set_words;
+	const uint64_t *set = sets + at, other = (set[0] ^ k0) | (set[1] ^ k1);
+	const uint64_t found = bits[at + (other ? words : 0)] >> shift;
 
-	if (tf_unlikely(!((first | second) & (bits >> 32))))
-		return judge_anew(t, s, set, p);
-	return bits & 1;
+	if (tf_unlikely(other && ((set[2] ^ k0) | (set[3] ^ k1))) || tf_unlikely(!(found >> 32 & 1)))
+		return judge_anew(t, s, sets + at, p);
+	return found & 1;
 }
 _Static_assert(TF_NAME_SETS == 1u << 10, "the hash above keeps 10 bits");
 
@@ -53,9 +54,11 @@ void tf_run_name(const struct tf_leaf *l, const struct tf_block *b, const uint64
 	const struct tf_test *t = l->test;
 	const struct tf_filter_scratch *s = b->scratch;
 	uint64_t *sets = s->sets;
-	const size_t set_words = s->set_words;
+	const size_t set_words = s->set_words, words = s->words;
+	const uint64_t *bits = sets + 4 + t->cached / 32;
+	const unsigned shift = (unsigned)t->cached % 32;
 
-	TF_JUDGE(l, b, in, out, judge_name(t, s, sets, set_words, p));
+	TF_JUDGE(l, b, in, out, judge_name(t, s, sets, set_words, words, bits, shift, p));
 }
 
 /* A text that lies outside of its area (a damaged batch) is empty. */
