@@ -4,33 +4,26 @@
 
 #include <stdlib.h>
 
+#define AHEAD 8 /* rows */
 #define LATENCY_BYTES (24 * sizeof(uint32_t)) /* file.data of reads and writes that were added up: numbers, no text */
 
-#define BLOCK 16u /* rows that are looked at together */
-#define FIELDS_MAX 3u
-
-enum { ARGV = 1, CONTENT = 2 };
+enum { ARGV = 1, CONTENT = 2, META = 4 };
 
 /* Texts that may carry a secret. Not the container's control group path, which the name of the container is a part of. */
-static const struct field {
-	uint8_t domain, how;
-	uint16_t at;
-} fields[] = {
-	{TF_PROCESS, 0, offsetof(struct tf_process, exe)},
-	{TF_PROCESS, 0, offsetof(struct tf_process, cwd)},
-	{TF_PROCESS, ARGV, offsetof(struct tf_process, args)},
-	{TF_NETWORK, 0, offsetof(struct tf_network, name)},
-	{TF_SYSCALL, 0, offsetof(struct tf_syscall, path)},
-	{TF_FILE, 0, offsetof(struct tf_file, path)},
-	{TF_FILE, 0, offsetof(struct tf_file, new_path)},
-	{TF_FILE, CONTENT, offsetof(struct tf_file, data)},
-	{TF_SECURITY, 0, offsetof(struct tf_security, path)},
-	{TF_CONTAINER, 0, offsetof(struct tf_container, path)},
-	{TF_META, 0, offsetof(struct tf_meta, path)},
-	{TF_META, 0, offsetof(struct tf_meta, path2)},
-	{TF_META, ARGV, offsetof(struct tf_meta, data)},
+struct field {
+	uint16_t at; /* of its tf_text in the row */
+	uint8_t how;
 };
-#define N_FIELDS (sizeof(fields) / sizeof(fields[0]))
+static const struct field of_process[] = {
+	{offsetof(struct tf_process, exe), 0}, {offsetof(struct tf_process, cwd), 0}, {offsetof(struct tf_process, args), ARGV}};
+static const struct field of_network[] = {{offsetof(struct tf_network, name), 0}};
+static const struct field of_syscall[] = {{offsetof(struct tf_syscall, path), 0}};
+static const struct field of_file[] = {
+	{offsetof(struct tf_file, path), 0}, {offsetof(struct tf_file, new_path), 0}, {offsetof(struct tf_file, data), CONTENT}};
+static const struct field of_security[] = {{offsetof(struct tf_security, path), 0}};
+static const struct field of_container[] = {{offsetof(struct tf_container, path), 0}};
+static const struct field of_meta[] = {
+	{offsetof(struct tf_meta, path), META}, {offsetof(struct tf_meta, path2), META}, {offsetof(struct tf_meta, data), META | ARGV}};
 
 int tf_redact_open(const char *const *patterns, size_t n, struct tf_redact **out, size_t *which, size_t *error_at, char *msg, size_t msg_size)
 {
@@ -115,95 +108,70 @@ size_t tf_redact_text(struct tf_redact *r, uint8_t *text, size_t n, bool argv, b
 	return redact_one(r, &k, text, found);
 }
 
-static bool is_text(const struct field *f, const uint8_t *row, const struct tf_text *t)
+static bool is_text(unsigned how, const uint8_t *row, const struct tf_text *t)
 {
 	struct tf_header h;
+	int kind;
 
 	memcpy(&h, row, sizeof(h));
-	if (f->how == CONTENT)
+	if (how & CONTENT)
 		return t->len != LATENCY_BYTES || t->full_len != LATENCY_BYTES || h.flags & TF_F_USER_CLAIMED;
-	if (f->domain == TF_META) {
-		const int kind = tf_kind_of(h.type, h.subtype);
-
-		return kind == TF_K_META_SNAPSHOT_PROCESS || (kind >= TF_K_META_FACT_PROCESS && kind <= TF_K_META_FACT_POD);
-	}
-	return true;
+	kind = tf_kind_of(h.type, h.subtype);
+	return kind == TF_K_META_SNAPSHOT_PROCESS || (kind >= TF_K_META_FACT_PROCESS && kind <= TF_K_META_FACT_POD);
 }
 
-/* Texts that are about to be looked up: their hashes are made first, so that the cache's lines come while others are being made. */
-struct lookup {
-	struct cache_key key;
-	uint8_t *row;
-	uint32_t at; /* of the tf_text in the row */
-};
-
-static inline bool take(struct lookup *l, const struct field *f, const struct tf_rows *rows, uint8_t *row)
+static __attribute__((noinline)) void note(struct tf_redact *r, uint8_t *row, uint16_t at, size_t left)
 {
-	struct tf_text t;
-
-	memcpy(&t, row + f->at, sizeof(t));
-	if (!t.len || t.offset > rows->text_len || t.len > rows->text_len - t.offset)
-		return false;
-	if ((f->how == CONTENT || f->domain == TF_META) && !is_text(f, row, &t))
-		return false;
-	*l = (struct lookup){key_of(rows->text + t.offset, t.len, f->how == ARGV), row, f->at};
-	return true;
-}
-
-static inline void look_up(struct tf_redact *r, const struct lookup *l)
-{
-	struct tf_text t;
+	const uint32_t len = (uint32_t)left;
 	uint16_t flags;
-	bool found;
-	const size_t left = redact_one(r, &l->key, (uint8_t *)(uintptr_t)l->key.text, &found);
 
-	if (tf_likely(!found))
-		return;
-	memcpy(&t, l->row + l->at, sizeof(t));
-	t.len = (uint32_t)left;
-	memcpy(l->row + l->at, &t, sizeof(t));
-	memcpy(&flags, l->row + offsetof(struct tf_header, flags), sizeof(flags));
+	memcpy(row + at + offsetof(struct tf_text, len), &len, sizeof(len));
+	memcpy(&flags, row + offsetof(struct tf_header, flags), sizeof(flags));
 	r->rows += !(flags & TF_F_REDACTED);
 	flags |= TF_F_REDACTED;
-	memcpy(l->row + offsetof(struct tf_header, flags), &flags, sizeof(flags));
+	memcpy(row + offsetof(struct tf_header, flags), &flags, sizeof(flags));
 }
 
-/* The fields [f, end) of one domain. */
-static void redact_rows(struct tf_redact *r, const struct field *f, const struct field *end, const struct tf_rows *rows)
+/* `f` and `n` are constants in every use. */
+static inline __attribute__((always_inline)) void redact_rows(struct tf_redact *r, struct tf_rows *rows, const struct field *f, const unsigned n)
 {
-	struct lookup queue[BLOCK * FIELDS_MAX];
+	const uint32_t size = rows->row_size, text_len = rows->text_len;
+	uint8_t *row = rows->rows, *end = row + (size_t)rows->n * size;
 
-	for (uint32_t i = 0; i < rows->n; i += BLOCK) {
-		const uint32_t stop = rows->n - i < BLOCK ? rows->n : i + BLOCK;
-		uint32_t n = 0;
+	for (; text_len && row < end; row += size) {
+		__builtin_prefetch(row + AHEAD * size + f[0].at);
+#pragma GCC unroll 3
+		for (unsigned i = 0; i < n; i++) {
+			struct tf_text t;
+			struct cache_key k;
+			bool found;
 
-		for (uint32_t k = i; k < stop; k++) {
-			uint8_t *row = rows->rows + (size_t)k * rows->row_size;
+			memcpy(&t.len, row + f[i].at + offsetof(struct tf_text, len), sizeof(t.len));
+			if (!t.len)
+				continue;
+			memcpy(&t, row + f[i].at, sizeof(t));
+			if (t.offset > text_len || t.len > text_len - t.offset || (f[i].how & (CONTENT | META) && !is_text(f[i].how, row, &t)))
+				continue;
+			k = key_of(rows->text + t.offset, t.len, f[i].how & ARGV);
+			const size_t left = redact_one(r, &k, rows->text + t.offset, &found);
 
-			__builtin_prefetch(row + BLOCK * rows->row_size + f->at);
-			for (const struct field *g = f; g < end; g++) {
-				if (!take(&queue[n], g, rows, row))
-					continue;
-				__builtin_prefetch(&r->cache.set[redact_set(queue[n].key.hash)]);
-				n++;
-			}
+			if (tf_unlikely(found))
+				note(r, row, f[i].at, left);
 		}
-		for (uint32_t k = 0; k < n; k++)
-			look_up(r, &queue[k]);
 	}
 }
+
+#define REDACT(domain, fields) redact_rows(r, &b->dom[domain], fields, sizeof(fields) / sizeof(fields[0]))
 
 void tf_redact_batch(struct tf_redact *r, struct tf_batch *b)
 {
-	const struct field *end = fields + N_FIELDS, *next;
-
-	for (const struct field *f = fields; f < end; f = next) {
-		for (next = f; next < end && next->domain == f->domain; next++)
-			;
-		tf_assert(next - f <= FIELDS_MAX);
-		if (b->dom[f->domain].n && b->dom[f->domain].text_len)
-			redact_rows(r, f, next, &b->dom[f->domain]);
-	}
+	REDACT(TF_PROCESS, of_process);
+	REDACT(TF_NETWORK, of_network);
+	REDACT(TF_SYSCALL, of_syscall);
+	REDACT(TF_FILE, of_file);
+	REDACT(TF_SECURITY, of_security);
+	REDACT(TF_CONTAINER, of_container);
+	REDACT(TF_META, of_meta);
 }
 
 void tf_redact_stats(const struct tf_redact *r, struct tf_redact_stats *out)

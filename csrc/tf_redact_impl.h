@@ -68,19 +68,19 @@ ssize_t tf_redact_judge(struct redact_judge *j, const uint8_t *s, size_t n, bool
 #define CACHE_SETS 4096u		/* of 4 places: as many as texts of 64 bytes */
 #define CACHE_TEXT_MAX (CACHE_LOG / 16)
 
-/* Places of one set, a cache line: which of them has a tag is asked of all at once, for a branch could not be foreseen. */
+/* Places of one set: which of them has a tag is asked of all at once, for a branch could not be foreseen. */
 struct cache_set {
 	uint32_t tag[4];		/* of the hash; 0 = empty */
-	uint32_t at[4];			/* in the log */
-	uint32_t lap[4];		/* of the log when it was written */
+	uint32_t at[4];			/* in all that was ever written; its place in the log is that modulo CACHE_LOG */
 	uint32_t len[4];		/* of the text | CACHE_* */
+	uint32_t _pad[4];
 };
 #define CACHE_ARGV 0x80000000u
 #define CACHE_FOUND 0x40000000u		/* behind the text, at the next multiple of 4: length and bytes of what is left of it */
 
 struct redact_cache {
 	struct cache_set set[CACHE_SETS];
-	uint32_t head, lap;		/* where the log goes on */
+	uint32_t head;			/* bytes ever written; cleared is the cache when that passes 32 bits */
 	uint8_t log[CACHE_LOG];
 };
 
@@ -173,9 +173,10 @@ static inline bool redact_same(const uint8_t *x, const uint8_t *y, size_t n)
 	return !(differ[0] | differ[1]);
 }
 
+/* Whether the log still has the text of a place. */
 static inline bool redact_alive(const struct redact_cache *c, const struct cache_set *s, unsigned i)
 {
-	return s->tag[i] && (s->lap[i] == c->lap ? s->at[i] < c->head : s->lap[i] + 1 == c->lap && s->at[i] >= c->head);
+	return c->head - s->at[i] <= CACHE_LOG;
 }
 
 /* The upper bits of a product are its best. */
@@ -184,19 +185,27 @@ static inline uint32_t redact_set(uint64_t hash)
 	return (uint32_t)(hash >> 40) % CACHE_SETS;
 }
 
+/* Which places of a set have this tag: a bit each. */
+static inline unsigned redact_places(const struct cache_set *s, uint64_t hash)
+{
+	const uint32_t tag = (uint32_t)hash | 1;
+
+	return (s->tag[0] == tag) | (s->tag[1] == tag) << 1 | (s->tag[2] == tag) << 2 | (s->tag[3] == tag) << 3;
+}
+
 /* The text in the log, and what its place says of its length; NULL = not known. */
 static inline const uint8_t *redact_known(const struct redact_cache *c, const struct cache_key *k, uint32_t *len)
 {
 	const struct cache_set *s = &c->set[redact_set(k->hash)];
-	const uint32_t tag = (uint32_t)k->hash | 1;
-	unsigned found = (s->tag[0] == tag) | (s->tag[1] == tag) << 1 | (s->tag[2] == tag) << 2 | (s->tag[3] == tag) << 3;
 
-	for (; found; found &= found - 1) {
+	for (unsigned found = redact_places(s, k->hash); found; found &= found - 1) {
 		const unsigned i = (unsigned)__builtin_ctz(found);
 
+		const uint8_t *text = c->log + s->at[i] % CACHE_LOG;
+
 		*len = s->len[i];
-		if ((*len & ~CACHE_FOUND) == k->len && redact_alive(c, s, i) && redact_same(c->log + s->at[i], k->text, k->len & ~CACHE_ARGV))
-			return c->log + s->at[i];
+		if ((*len & ~CACHE_FOUND) == k->len && redact_alive(c, s, i) && redact_same(text, k->text, k->len & ~CACHE_ARGV))
+			return text;
 	}
 	return NULL;
 }
