@@ -188,7 +188,7 @@ bool tf_regex_search(const struct tf_regex *re, const uint8_t *s, size_t n)
 	size_t i = 0;
 
 	while (row > all) { /* rows 0 and 1 are verdicts */
-		if (row == home && i < n)
+		if (row == home && i < n && !re->leave[s[i]])
 			i = wait_home(re, s, i, n);
 		if (i == n)
 			return cell[row + re->edge] == all;
