@@ -69,7 +69,9 @@ struct tf_losses {
 
 /* Sums over all cpus as of the controller's last step. */
 struct tf_sampling_sums {
-	uint64_t offered[TF_SC_COUNT], kept, cpu_ns;
+	uint64_t offered[TF_SC_COUNT];          /* reached the draw; at a gate of the source's before the pump's own filter */
+	uint64_t drained[TF_SC_COUNT], filtered[TF_SC_COUNT];   /* by the pump */
+	uint64_t kept, cpu_ns;
 };
 
 struct tf_sampling {

@@ -77,7 +77,7 @@ static uint64_t offered(const struct tf_pump *p, size_t cell)
 	const struct tf_ledger_cell *l;
 
 	if (!p->src->set_rate)
-		return tf_drain_counts(p->drain)[cell][0] - p->cuts[cell][TF_CUT_FILTERED];
+		return tf_drain_counts(p->drain)[cell][0];
 	l = &p->src->ledger[cell];
 	return tf_load_relaxed(&l->c[TF_L_SEEN]) - tf_load_relaxed(&l->c[TF_L_K_FILTERED]) - tf_load_relaxed(&l->c[TF_L_K_THROTTLED]) -
 	       tf_load_relaxed(&l->c[TF_L_K_AGGREGATED]) - tf_load_relaxed(&l->c[TF_L_K_MAP_FULL]);
@@ -89,11 +89,15 @@ static void read_sums(const struct tf_pump *p, struct tf_sampling_sums *sums)
 	for (uint32_t cpu = 0; cpu < p->src->ncpu; cpu++)
 		for (uint32_t k = 0; k < TF_KIND_COUNT; k++) {
 			size_t cell = (size_t)cpu * TF_KIND_MAX + k;
+			uint64_t drained = tf_drain_counts(p->drain)[cell][0];
+			unsigned class = p->sampling.class[k];
 
 			if (p->src->ledger && !tf_load_relaxed(&p->src->ledger[cell].c[TF_L_SEEN]))
 				continue; /* most kinds, on most CPUs */
-			sums->offered[p->sampling.class[k]] += offered(p, cell);
-			sums->kept += tf_drain_counts(p->drain)[cell][0] - p->cuts[cell][TF_CUT_FILTERED] - p->cuts[cell][TF_CUT_SAMPLED];
+			sums->offered[class] += offered(p, cell);
+			sums->drained[class] += drained;
+			sums->filtered[class] += p->cuts[cell][TF_CUT_FILTERED];
+			sums->kept += drained - p->cuts[cell][TF_CUT_FILTERED] - p->cuts[cell][TF_CUT_SAMPLED];
 		}
 	sums->cpu_ns = tf_thread_cpu_ns() + tf_load_relaxed(&p->raw.cpu_ns);
 }
@@ -104,6 +108,14 @@ static double per_second(uint64_t now, uint64_t before, double seconds)
 	return (int64_t)(now - before) > 0 ? (double)(now - before) / seconds : 0;
 }
 
+/* Share of what was drained that the pump's own filter wanted: what it will refuse is no load that sampling has to make room for. */
+static double wanted(const struct tf_sampling_sums *now, const struct tf_sampling_sums *before, unsigned class)
+{
+	uint64_t drained = now->drained[class] - before->drained[class];
+
+	return drained ? 1 - (double)(now->filtered[class] - before->filtered[class]) / (double)drained : 1;
+}
+
 static void inputs(struct tf_pump *p, double seconds, struct tf_control_in *in)
 {
 	struct tf_sampling *s = &p->sampling;
@@ -112,7 +124,7 @@ static void inputs(struct tf_pump *p, double seconds, struct tf_control_in *in)
 
 	read_sums(p, &now);
 	for (unsigned c = 0; c < TF_SC_COUNT; c++)
-		in->offered[c] = per_second(now.offered[c], s->sums.offered[c], seconds);
+		in->offered[c] = per_second(now.offered[c], s->sums.offered[c], seconds) * wanted(&now, &s->sums, c);
 	in->kept = per_second(now.kept, s->sums.kept, seconds);
 	in->cpu = per_second(now.cpu_ns, s->sums.cpu_ns, seconds) / 1e9;
 	tf_pool_stats(p->o.pool, &pool);

@@ -51,7 +51,7 @@ struct tf_control_opts {
 	double boost;                   /* at least 1 */
 };
 struct tf_control_in {                  /* since the step before */
-	double offered[TF_SC_COUNT];    /* records/s that reached the draw */
+	double offered[TF_SC_COUNT];    /* records/s that reached the draw, and that no filter behind it refuses */
 	double kept;                    /* records/s that were consumed and kept */
 	double cpu;                     /* cores used */
 	double ring_fill, pool_fill;    /* 0..1: the highest seen */

@@ -81,6 +81,21 @@ def test_a_flood_is_thinned_to_the_limit_and_whole_again_after_it() -> None:
     assert 0.5 * left < kept < min(0.5 * offered, 2 * LIMIT)
 
 
+def test_what_the_pumps_filter_refuses_is_no_reason_to_thin() -> None:
+    """A quarter of the records passes, which is half of the limit; all of them together are twice the limit."""
+    config = live.roomy(filtering={"adaptive_sampling": {"enabled": True, "base_rate": 0.001, "burst_protection": False}})
+    config = config.replace(performance={"event_rate_limit": 50_000 // live.SLOW})
+    source = live.Generator(rate=100_000, count=300_000 // live.SLOW, kinds=("network.connect",))
+    with tapio.Collector(config, filter="retransmits == 0", source=source) as collector:
+        collector.fileno()
+        source.go()
+        live.read_until(collector, lambda _: source.wait(0), 60)
+        live.drain(collector)
+        cells = live.adds_up(collector).by_kind["network.connect"]
+    assert cells["u_filtered"] > 0.7 * cells["submitted"]       # it is not the kernel that filters
+    assert cells["k_sampled"] < 0.2 * cells["seen"]
+
+
 def test_what_is_replayed_is_not_sampled_again(tmp_path: Path) -> None:
     """The store has the kept rows and the RATE rows, and replay gives them as they were."""
     config = live.roomy(programs={"process": {"sampling_rate": 0.5}},
