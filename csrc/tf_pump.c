@@ -244,10 +244,11 @@ static void user_stats(struct tf_pump *p, struct tf_queue_stats *out)
 
 static void cpu_stats(const struct tf_pump *p, struct tf_pump_stats *out)
 {
-	out->self_skipped = out->foreign_calls = 0;
+	out->self_skipped = out->foreign_calls = out->forgotten = 0;
 	for (uint32_t i = 0; p->src->cpus && i < p->src->ncpu; i++) {
 		out->self_skipped += tf_load_relaxed(&p->src->cpus[i].self_skipped);
 		out->foreign_calls += tf_load_relaxed(&p->src->cpus[i].foreign_calls);
+		out->forgotten += tf_load_relaxed(&p->src->cpus[i].forgotten);
 	}
 }
 

@@ -42,7 +42,7 @@ struct tf_pump_stats {
 	uint64_t keep_ppm;                  /* share of plain records that the controller has kept now; 1000000 = all */
 	uint64_t rate_changes;              /* changes of rates so far, the first ones too */
 	uint64_t step_errno;                /* of the source's step, 0 = fine */
-	uint64_t self_skipped, foreign_calls;   /* of struct tf_cpu_state, of all CPUs */
+	uint64_t self_skipped, foreign_calls, forgotten;        /* of struct tf_cpu_state, of all CPUs */
 	int64_t source_status;              /* 0 running, 1 ended, -errno failed */
 	struct tf_redact_stats redact;      /* zero where nothing is redacted */
 	struct tf_queue_stats user;         /* zero until attached */

@@ -75,6 +75,9 @@ def _advice(pump: dict[str, Any], stats: Statistics, config: Config, failed: lis
             "adaptive sampling thins out what it may" if adaptive else "nothing is dropped for it"))
     if not config.dual_path.redact:
         advice.append(_redaction.OFF)
+    if pump["forgotten"]:
+        advice.append(f"{pump['forgotten']} records were drawn by a process or connection that is older than the last 63 changes of its rate: "
+                      "their fate may have changed; raise performance.sampling_interval")
     if pump["step_errno"]:
         advice.append(f"the snapshot of living processes and sockets ended early (errno {pump['step_errno']})")
     advice += [f"{p['name']} ({p['hook']}) is not active: {p['reason']}" for p in failed]

@@ -51,7 +51,7 @@ cdef extern from "tf_pump.h" nogil:
         void *log_ctx
     struct tf_pump_stats:
         uint64_t epochs, passes, wakeups, batches, no_memory, cpu_ns, late, bad, discarded, max_fill_permille, watermark_ns
-        uint64_t in_ring, keep_ppm, rate_changes, step_errno, self_skipped, foreign_calls
+        uint64_t in_ring, keep_ppm, rate_changes, step_errno, self_skipped, foreign_calls, forgotten
         int64_t source_status
         tf_redact_stats redact
         tf_queue_stats user

@@ -117,6 +117,26 @@ def test_a_change_of_rate_leaves_the_fate_of_those_who_were_there() -> None:
     assert abs(kept / 64 - PIDS / 2) <= SIGMAS * math.sqrt(PIDS / 4)
 
 
+def test_keys_older_than_what_is_remembered_are_told() -> None:
+    """Nobody is before the 64th change of the rate, all are after it; then the oldest change that is remembered judges them."""
+    source = live.Generator(cpus=(0,), count=2 * PIDS, rate=200_000)
+    config = live.roomy(programs={"process": {"sampling_rate": 0.5, "sampling_key": "process"}})
+    with tapio.Collector(config, source=source) as collector:
+        collector.fileno()
+        for i in range(62):
+            source.set_rate("cpu.usage", 0.25 if i % 2 else 0.125)
+        source.send("cpu.usage")
+        assert not [line for line in collector.health().advice if "63 changes" in line]
+        for i in range(62):
+            source.set_rate("cpu.usage", 0.25 if i % 2 else 0.125)
+        source.go()
+        live.read_until(collector, lambda _: source.wait(0), 60)
+        live.drain(collector)
+        live.adds_up(collector)
+        advice = [line for line in collector.health().advice if "63 changes" in line]
+    assert len(advice) == 1 and advice[0].startswith(f"{2 * PIDS} records")
+
+
 def test_who_begins_later_is_judged_by_the_rate_of_then(tier_size: Callable[[Any, Any], Any]) -> None:
     """Forty changes, children before, between and after; each kept record has the weight of the RATE row in force when its process began."""
     n = tier_size(40, 400)
