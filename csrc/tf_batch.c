@@ -146,9 +146,22 @@ int tf_batch_append(struct tf_batch *b, uint8_t domain, const void *row, const v
 	return 0;
 }
 
-static bool wanted(const uint64_t *mask, uint32_t i)
+/* The first row from i on whose bit is set (NULL: i), or n: few of many are found a word at a time. */
+static uint32_t next_wanted(const uint64_t *mask, uint32_t i, uint32_t n)
 {
-	return !mask || (mask[i / 64] >> (i % 64) & 1);
+	uint64_t left;
+
+	if (!mask || i >= n)
+		return i;
+	left = mask[i / 64] >> (i % 64);
+	while (!left) {
+		i = (i / 64 + 1) * 64;
+		if (i >= n)
+			return n;
+		left = mask[i / 64];
+	}
+	i += (uint32_t)__builtin_ctzll(left);
+	return i < n ? i : n;
 }
 
 /* -EBADMSG when a text lies outside its area (a batch from a damaged file), -EFBIG when the texts together pass 4 GiB. */
@@ -157,12 +170,9 @@ static int add_need(const struct tf_batch *src, uint8_t d, const uint64_t *mask,
 	const struct tf_rows *r = &src->dom[d];
 	uint64_t text = need->text[d], rows = need->rows[d];
 
-	for (uint32_t i = 0; i < r->n; i++) {
-		int64_t len;
+	for (uint32_t i = next_wanted(mask, 0, r->n); i < r->n; i = next_wanted(mask, i + 1, r->n)) {
+		const int64_t len = text_bytes(d, r->rows + (size_t)i * r->row_size, r->text_len);
 
-		if (!wanted(mask, i))
-			continue;
-		len = text_bytes(d, r->rows + (size_t)i * r->row_size, r->text_len);
 		if (len < 0)
 			return -EBADMSG;
 		text += (uint64_t)len;
@@ -179,9 +189,8 @@ static void add_rows(struct tf_batch *to, const struct tf_batch *src, uint8_t d,
 {
 	const struct tf_rows *r = &src->dom[d];
 
-	for (uint32_t i = 0; i < r->n; i++)
-		if (wanted(mask, i))
-			add_row(&to->dom[d], d, r->rows + (size_t)i * r->row_size, r->text);
+	for (uint32_t i = next_wanted(mask, 0, r->n); i < r->n; i = next_wanted(mask, i + 1, r->n))
+		add_row(&to->dom[d], d, r->rows + (size_t)i * r->row_size, r->text);
 	to->total += to->dom[d].n;
 }
 

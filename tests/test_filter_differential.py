@@ -6,6 +6,7 @@ import collections
 import random
 
 import numpy as np
+import pytest
 from facts_reference import Facts as PlainFacts
 from filter_reference import Row, matches
 from filter_strategies import FIELDS, OPS, leaf_of, pack, rows_of, seeds, tree
@@ -58,6 +59,7 @@ def smallest(node: Node, rows: list[Row], batch: _engine.Batch, facts: Facts | N
     return "the parts agree, the whole does not"
 
 
+@pytest.mark.timeout(tier_size(300, 3600))
 def test_c_agrees_with_the_reference() -> None:
     met: collections.Counter[tuple[str, ...]] = collections.Counter()
     fates: collections.Counter[str] = collections.Counter()
