@@ -157,7 +157,7 @@ def test_rules_records_carry_the_text() -> None:
         batch = live.everything(collector)
     rows, places = live.of_kind(batch, "meta.rules")
     texts = {int(row["rules"]): batch.strings("meta", "data")[int(p)] for row, p in zip(rows, places, strict=True)}
-    assert texts[gen] == b"kind == cpu.usage and cgroup_id == %d" % CGROUP0
+    assert texts[gen] == b"subtype == usage and cgroup_id == %d" % CGROUP0
 
 
 def test_more_ids_than_the_tables_hold_are_judged_in_user_space() -> None:
