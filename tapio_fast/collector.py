@@ -7,6 +7,7 @@ stop(); one at a time may read.
 from __future__ import annotations
 
 import atexit
+import dataclasses
 import logging
 import os
 import threading
@@ -28,6 +29,7 @@ from tapio_fast.sources import KernelSource
 from tapio_fast.stats import DebugInfo, HealthStatus, Statistics
 
 if TYPE_CHECKING:
+    from tapio_fast._builder import CollectorBuilder
     from tapio_fast.events import RawEvent
     from tapio_fast.filtering._push import Plan
 
@@ -75,6 +77,7 @@ class Collector:
         self._store_id: tuple[int, ...] | None = None
         self._attached = self._closing = False
         self._final: tuple[Any, ...] | None = None
+        self._counts: tuple[int, int, list[int]] = (0, 0, [])       # of the filter, as last read
         self._last_violations: list[str] = []
         self._started = self._stopped_at = 0.0
         self._pid = os.getpid()
@@ -108,7 +111,7 @@ class Collector:
             self._pump = Pump(core, self._pool, self._log, rows_per_domain=self.config.event_buffer_size,
                               redactor=redactor_for(self.config, self._source.name))
             plan = self._source._plan_of(self._filter)
-            self._pump.set_filter(self._source._gen, self._residual(plan, self._filter))
+            self._pump.set_filter(self._source._gen, self._residual(plan, self._source._narrowed(self._filter)))
             self._asked._users.add(self)
             if writer is not None:
                 self._pump.set_raw(writer, "drop_newest" if self._source.name != "store" else "block")
@@ -153,6 +156,7 @@ class Collector:
         with self._reading, self._lock:         # a read() in another thread returns first: stop() has ended its queue
             if self._state == "stopped":
                 self._final, self._last_violations = self._snapshot(), self._violations()
+                self._filter_counts()
                 self._state = "closed"
                 self._pump.close()
                 self._pump = None
@@ -281,7 +285,7 @@ class Collector:
                 raise ClosedError(f"this collector is {self._state}; a filter can be changed while it runs")
             plan = self._source._plan_of(wanted)
             # first who judges the rest: a record of the new generation may come at once
-            self._pump.set_filter(self._source._gen + 1, self._residual(plan, wanted))
+            self._pump.set_filter(self._source._gen + 1, self._residual(plan, self._source._narrowed(wanted)))
             gen: int = self._source._push(plan)
             self._asked._users.discard(self)
             self._asked, self._filter = asked, wanted
@@ -297,8 +301,9 @@ class Collector:
     def _filter_counts(self) -> tuple[int, int, list[int]]:
         """Return what the pump's filter judged and kept, and each rule's matches."""
         with self._lock:
-            counts: tuple[int, int, list[int]] = (0, 0, []) if self._pump is None else self._pump.filter_counts()
-            return counts
+            if self._pump is not None:
+                self._counts = self._pump.filter_counts()
+            return self._counts
 
     def _snapshot(self) -> tuple[Any, ...]:
         return self._pump.stats(), self._pump.ledger(), self._pool.stats(), self._source.programs(True)
@@ -323,7 +328,12 @@ class Collector:
 
     def stats(self) -> Statistics:
         """Return counters, both sides of every identity; also after close()."""
-        return statistics(self._parts(), self.config, self._seconds())
+        found = statistics(self._parts(), self.config, self._seconds())
+        return dataclasses.replace(found, rules=self._rule_hits())
+
+    def _rule_hits(self) -> dict[str, int]:
+        """Rows that each rule of the filter in force matched so far."""
+        return dict(zip(self._filter.rule_names, self._filter_counts()[2], strict=False))
 
     def _seconds(self) -> float:
         return (self._stopped_at or time.monotonic()) - self._started if self._started else 0.0
@@ -350,52 +360,14 @@ class Collector:
     @staticmethod
     def builder(config: Config | None = None) -> CollectorBuilder:
         """Return the document's builder: Collector.builder(config).with_filter(f).build()."""
+        from tapio_fast._builder import CollectorBuilder
+
         return CollectorBuilder(config)
 
     def __repr__(self) -> str:
         ledger = self.stats().ledger if self._state in ("running", "stopped", "closed") else None
         counts = f" seen={ledger['seen']} routed={ledger['routed']}" if ledger else ""
         return f"<Collector {self.config.name} {self._state} source={self._source.name}{counts}>"
-
-
-class CollectorBuilder:
-    """Collects the parts of a Collector one call at a time."""
-
-    def __init__(self, config: Config | None) -> None:
-        self._config = config
-        self._parts: dict[str, Any] = {}
-
-    def _with(self, name: str, value: Any) -> CollectorBuilder:
-        self._parts[name] = value
-        return self
-
-    def with_filter(self, filter: EventFilter | str) -> CollectorBuilder:
-        """Set the filter."""
-        return self._with("filter", filter)
-
-    def with_sampler(self, sampler: Any) -> CollectorBuilder:
-        """Set the sampler."""
-        return self._with("sampler", sampler)
-
-    def with_enricher(self, enricher: Any) -> CollectorBuilder:
-        """Set the enricher."""
-        return self._with("enricher", enricher)
-
-    def with_correlator(self, correlator: Any) -> CollectorBuilder:
-        """Set the correlator."""
-        return self._with("correlator", correlator)
-
-    def with_output(self, output: Any) -> CollectorBuilder:
-        """Set the output."""
-        return self._with("output", output)
-
-    def with_source(self, source: Any) -> CollectorBuilder:
-        """Set the source."""
-        return self._with("source", source)
-
-    def build(self) -> Collector:
-        """Return the collector."""
-        return Collector(self._config, **self._parts)
 
 
 def _identity(path: str) -> tuple[int, ...] | None:

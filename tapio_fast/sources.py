@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any
 from tapio_fast import sampling, schema, syscalls
 from tapio_fast.enabled import OPTION_PUSHED, PATH_MONITOR, enabled_kinds, kernel_options, kernel_paths, keyed_kinds, sampling_rates
 from tapio_fast.errors import ClosedError, ConfigError, FilterError
-from tapio_fast.filtering import EventFilter
-from tapio_fast.filtering._push import Plan, plan
+from tapio_fast.filtering import EventFilter, KernelFilter
+from tapio_fast.filtering._push import Plan, facts_needed, plan
 from tapio_fast.filtering._tree import TRUE
 
 if TYPE_CHECKING:
@@ -58,6 +58,10 @@ class Source:
         """Return what of a filter the gate can judge; a source without a gate leaves all of it to the pump."""
         return Plan(exact=filter.tree == TRUE)
 
+    def _narrowed(self, filter: EventFilter) -> EventFilter:
+        """Return what is judged of what the source sends: it may send more than was asked for, to learn facts from."""
+        return filter
+
     def _push(self, plan: Plan) -> int:
         """Put a plan in force; return the new rule generation: one more than before, in a source with a gate and without."""
         self._gen += 1
@@ -93,7 +97,8 @@ class KernelSource(Source):
         self._options: dict[str, Any] = {"netns": netns, "trace_self": trace_self, "snapshot": snapshot, "hooks": hooks}
         self._object: KernelObject | None = None
         self._pump: Pump | None = None
-        self._kinds: set[str] = set()
+        self._kinds: set[str] = set()       # that programs are loaded for
+        self._wanted: set[str] = set()      # that the configuration collects: the others are for facts only
         self._limit, self._pushed = 0, False
         self._lock = threading.Lock()
 
@@ -105,7 +110,8 @@ class KernelSource(Source):
 
         if self._object is not None:
             raise ClosedError("this source was used by another collector; make a new one")
-        self._kinds = self._enabled(config)
+        self._wanted = self._enabled(config)
+        self._kinds = self._wanted | (frozenset() if self._synth else facts_needed(filter.tree))
         kinds = _numbers(self._kinds)
         keyed = keyed_kinds(config, self._kinds)
         self._limit = config.performance.map_entries_limit
@@ -168,7 +174,14 @@ class KernelSource(Source):
         return {"syscalls": numbers, "globs": globs, "usage_ns": round(process.usage_interval * 1e9)}
 
     def _plan_of(self, filter: EventFilter) -> Plan:
-        return plan(filter.tree, self._kinds, self._limit, self._pushed)
+        missing = facts_needed(filter.tree) - self._kinds
+        if missing and not self._synth:
+            _log.warning("the filter joins facts that are told by %s, which are not collected: their programs are loaded only for a filter "
+                         "that is given from the start; until then only what ran before is known", ", ".join(sorted(missing)))
+        return plan(self._narrowed(filter).tree, self._kinds, self._limit, self._pushed)
+
+    def _narrowed(self, filter: EventFilter) -> EventFilter:
+        return filter if self._kinds == self._wanted else KernelFilter(kinds=self._wanted).joined(filter)
 
     def _push(self, plan: Plan) -> int:
         with self._lock:

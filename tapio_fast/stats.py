@@ -21,6 +21,7 @@ class Statistics:
     ledger : totals; seen == submitted + k_*, submitted == consumed + in_ring, consumed == u_* + routed
     branches : raw, user, semantic, outputs: each `routed` equals the sum of what it names beside it
     redaction : rows that lost a secret, texts that were known (hits) and judged (misses), bytes of rules and cache; empty where off
+    rules : name of each rule of the filter in force -> rows that it matched
     by_kind : "process.exec" -> the ledger's names; by_cpu : one dict per CPU
     """
 
@@ -36,6 +37,7 @@ class Statistics:
     branches: dict[str, dict[str, int]]
     by_kind: dict[str, dict[str, int]]
     by_cpu: list[dict[str, int]]
+    rules: dict[str, int] = field(default_factory=dict)
     recursion_misses: int = 0
     self_skipped: int = 0
     foreign_calls: int = 0

@@ -17,8 +17,9 @@ from tapio_fast.filtering._tree import And, Const, Node, Not, Or, Test, leaves
 MOST = 16               # TF_CLAUSES
 FOLLOWS = 1 << 16       # TF_R_DESCENDANTS
 _EXACT = ("pid", "cgroup_id")       # judged for every kind by what the row will say
-# The kinds whose rows say what the facts of others are made of.
-FACT_KINDS = ("process.exec", "process.fork", "process.exit", "container.create", "container.start", "container.attach")
+# The kinds whose rows tell the facts of processes; control groups are told by rows of the pump's own.
+FACT_KINDS = frozenset({"process.exec", "process.fork", "process.exit"})
+CGROUP_FACTS = ("container_id", "cgroup_path")
 # Rows that are added up into another kind's: what is not let pass here is missing there.
 _PARTS = {"network.send": "network.flow", "network.recv": "network.flow"}
 
@@ -161,6 +162,12 @@ def _severities(kind: schema.Kind) -> set[int]:
     return {kind.severity, max(kind.severity, 3)} if fails else {kind.severity}
 
 
+def facts_needed(tree: Node) -> frozenset[str]:
+    """Return the kinds that tell what a tree joins."""
+    joined = {test.field.name for test in leaves(tree) if test.field.source == "fact"}
+    return FACT_KINDS if joined.difference(CGROUP_FACTS) else frozenset()
+
+
 def plan(tree: Node, enabled: Iterable[str], limit: int = 10_000, pushed: bool = True) -> Plan:
     """Return what the gate is to do for a tree.
 
@@ -176,9 +183,7 @@ def plan(tree: Node, enabled: Iterable[str], limit: int = 10_000, pushed: bool =
         if part in names and whole in names and set(wanted[part]) != set(wanted[whole]):
             wanted[part] = _absorbed(wanted[part] + wanted[whole])
             planner.exact = False
-    if any(test.field.source == "fact" for test in leaves(tree)):
-        planner.exact = False
-        wanted.update({name: [EVERYTHING] for name in FACT_KINDS if name in names})
+    wanted.update({name: [EVERYTHING] for name in facts_needed(tree) if name in names})
     ids: dict[Clause, int] = {}
     for name, clauses in wanted.items():
         fresh = [c for c in clauses if c not in ids]
