@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -112,3 +113,12 @@ def test_what_is_no_program_is_refused() -> None:
             Filter(whole[:n])
     with pytest.raises(FilterError):
         Filter(whole + b"\0")
+
+
+def test_threads_share_a_filter() -> None:
+    batches = [pack(rows_of(seed)) for seed in range(8)]
+    compiled = compile_filter(leaf("comm", "regex", b"^(bash|c.*l)$"))
+    wanted = [compiled.match(batch) for batch in batches]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(50):
+            assert list(pool.map(compiled.match, batches)) == wanted

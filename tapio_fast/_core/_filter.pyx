@@ -49,10 +49,16 @@ cdef class Facts:
         return s
 
 
+cdef extern from *:
+    """
+    static inline void *tf_swap(void **place, void *with) { return __atomic_exchange_n(place, with, __ATOMIC_ACQ_REL); }
+    """
+    void *tf_swap(void **place, void *with_) noexcept nogil
+
+
 cdef tf_filter_scratch *take(Filter f) except NULL:
-    cdef tf_filter_scratch *s = f.idle
+    cdef tf_filter_scratch *s = <tf_filter_scratch *>tf_swap(<void **>&f.idle, NULL)    # who comes meanwhile makes one
     cdef int rc
-    f.idle = NULL       # under the GIL: who comes meanwhile makes one
     if s == NULL:
         rc = tf_filter_scratch_open(f.c, &s)
         if rc < 0:
@@ -61,10 +67,7 @@ cdef tf_filter_scratch *take(Filter f) except NULL:
 
 
 cdef void give(Filter f, tf_filter_scratch *s) noexcept:
-    if f.idle == NULL:
-        f.idle = s
-    else:
-        tf_filter_scratch_close(s)
+    tf_filter_scratch_close(<tf_filter_scratch *>tf_swap(<void **>&f.idle, s))
 
 
 cdef bytes run(Filter f, tf_filter_scratch *s, Batch batch, int d, Facts facts, uint64_t *counts, bytes rules):
