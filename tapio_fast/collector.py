@@ -22,8 +22,9 @@ from tapio_fast._redaction import redactor_for
 from tapio_fast._reports import debug_info, health_status, statistics
 from tapio_fast.batch import RecordBatch
 from tapio_fast.config import Config
-from tapio_fast.errors import ClosedError, ConfigError, UnsupportedPlatformError
+from tapio_fast.errors import ClosedError, ConfigError
 from tapio_fast.filtering import EventFilter, as_filter, from_config
+from tapio_fast.platform import require_linux
 from tapio_fast.sampling import AdaptiveSampling
 from tapio_fast.sources import KernelSource
 from tapio_fast.stats import DebugInfo, HealthStatus, Statistics
@@ -65,7 +66,7 @@ class Collector:
         self._asked.check_usable()
         self._filter = from_config(self.config).joined(self._asked)
         if source is None:
-            _require_linux()
+            require_linux()
             source = KernelSource()
         self._source = source
         self._state = "new"
@@ -249,14 +250,12 @@ class Collector:
         found = _consume.batches(self, _consume.Limits(timeout, duration, max_events))
         return _consume.ordered(found) if ordered else found
 
-    def abatches(self, timeout: float | None = None, duration: float | None = None,
-                 max_events: int | None = None) -> AsyncIterator[RecordBatch]:
+    def abatches(self, timeout: float | None = None, duration: float | None = None, max_events: int | None = None) -> AsyncIterator[RecordBatch]:
         """Yield batches asynchronously; as batches()."""
         self._attach()
         return _consume.abatches(self, _consume.Limits(timeout, duration, max_events))
 
-    def events(self, timeout: float | None = None, duration: float | None = None,
-               max_events: int | None = None) -> Iterator[RawEvent]:
+    def events(self, timeout: float | None = None, duration: float | None = None, max_events: int | None = None) -> Iterator[RawEvent]:
         """Yield RawEvent objects one by one: convenient and slow."""
         for batch in self.batches(timeout, duration, max_events):
             yield from batch.events()
@@ -384,13 +383,6 @@ def _sampled(config: Config, sampler: Any) -> Config:
         raise ConfigError(f"Collector(sampler=...) takes an AdaptiveSampling, not a {type(sampler).__name__}; build one, or set "
                           "[filtering.adaptive_sampling]")
     return sampler.applied_to(config)
-
-
-def _require_linux() -> None:
-    import sys
-    if sys.platform != "linux":
-        raise UnsupportedPlatformError(f"eBPF collector is only supported on Linux; this is {sys.platform}. Stores can be read "
-                                       "everywhere: tapio_fast.RawStore")
 
 
 def _forget_all() -> None:

@@ -12,7 +12,7 @@ import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from tapio_fast.errors import OFF_LINUX
+from tapio_fast.errors import OFF_LINUX, UnsupportedPlatformError
 
 if TYPE_CHECKING:
     from tapio_fast.config import Config
@@ -102,6 +102,13 @@ class PlatformReport:
                     for program in self.programs]
         return {**dataclasses.asdict(self), "programs": programs, "needs": {name: list(of) for name, of in self.needs.items()},
                 "enabled_needs": list(self.enabled_needs)}
+
+
+def require_linux() -> None:
+    """Raise UnsupportedPlatformError where nothing can be collected live."""
+    if sys.platform != "linux":
+        raise UnsupportedPlatformError(f"{OFF_LINUX}; this is {sys.platform}. Stores can be read "
+                                       "everywhere: tapio_fast.RawStore")
 
 
 def is_supported() -> bool:

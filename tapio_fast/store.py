@@ -22,11 +22,11 @@ from tapio_fast._core import _store
 from tapio_fast._escape import escape
 from tapio_fast.batch import RecordBatch
 from tapio_fast.errors import ClosedError, CorruptStoreError, FilterError, StoreError, error_for
+from tapio_fast.filtering import EventFilter, as_filter
 from tapio_fast.sources import Source
 
 if TYPE_CHECKING:
     from tapio_fast._core._engine import Source as CoreSource
-    from tapio_fast.filtering import EventFilter
 
 Time = int | str | dt.datetime
 _MAX_NS = (1 << 63) - 1
@@ -304,8 +304,6 @@ class RawStore:
         if not self._settle() or span is None or (names is not None and not mask):
             return iter(())
         if filter is not None:
-            from tapio_fast.filtering import as_filter
-
             filter = as_filter(filter)
             filter.check_usable()
         reader = self._reader(domains=mask, since_ns=span[0], until_ns=span[1])
