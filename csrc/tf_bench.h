@@ -56,9 +56,9 @@ int64_t tf_bench_walk(struct tf_bench *b, tf_bench_fn fn, void *ctx);
 int64_t tf_bench_libbpf(struct tf_bench *b, struct tf_bench_sink *sink);
 
 /* Redaction of a batch of so many file rows: their paths are `known` different ones, but in each round every `every`th row (0 = none) has
- * a path that there never was. 0, -ENOMEM. */
+ * a path that there never was. plain: their bytes alone tell that there is no secret. 0, -ENOMEM. */
 struct tf_bench_redact;
-int tf_bench_redact_open(uint32_t rows, uint32_t known, uint32_t every, struct tf_bench_redact **out);
+int tf_bench_redact_open(uint32_t rows, uint32_t known, uint32_t every, bool plain, struct tf_bench_redact **out);
 void tf_bench_redact_run(struct tf_bench_redact *b, uint32_t rounds, struct tf_redact_stats *out);
 void tf_bench_redact_close(struct tf_bench_redact *b);
 

@@ -12,15 +12,17 @@ struct tf_bench_redact {
 	struct tf_pool *pool;
 	struct tf_batch *batch;
 	uint32_t rows, known, every;
+	bool plain;
 	uint64_t fresh;
 };
 
 /* By hand: formatting would cost more than what is measured. */
-static uint32_t put_fresh(uint8_t *text, uint64_t number)
+static uint32_t put_fresh(uint8_t *text, uint64_t number, bool plain)
 {
 	static const char form[] = "/var/spool/app/00000000/part-of-it";
 
 	memcpy(text, form, sizeof(form) - 1);
+	text[11] = plain ? 'a' : 'A';
 	for (unsigned i = 0; i < 8; i++, number /= 16)
 		text[22 - i] = "0123456789abcdef"[number % 16];
 	return sizeof(form) - 1;
@@ -35,14 +37,15 @@ static void put_path(struct tf_bench_redact *b, uint32_t i)
 	struct tf_text t = {.offset = i * TEXT_BYTES};
 
 	if (b->every && i % b->every == 0)
-		t.len = put_fresh(text, b->fresh++);
+		t.len = put_fresh(text, b->fresh++, b->plain);
 	else
-		t.len = (uint32_t)snprintf((char *)text, TEXT_BYTES, "/usr/lib/app/modules/%03u/file-%05u.so", which % 97, which);
+		t.len = (uint32_t)snprintf((char *)text, TEXT_BYTES, "/usr/lib/%cpp/modules/%03u/file-%05u.so", b->plain ? 'a' : 'A', which % 97,
+						  which);
 	t.full_len = t.len;
 	memcpy(rows->rows + (size_t)i * rows->row_size + offsetof(struct tf_file, path), &t, sizeof(t));
 }
 
-int tf_bench_redact_open(uint32_t rows, uint32_t known, uint32_t every, struct tf_bench_redact **out)
+int tf_bench_redact_open(uint32_t rows, uint32_t known, uint32_t every, bool plain, struct tf_bench_redact **out)
 {
 	struct tf_bench_redact *b = calloc(1, sizeof(*b));
 	struct tf_need need = {.rows = {[TF_FILE] = rows}, .text = {[TF_FILE] = rows * TEXT_BYTES}};
@@ -55,6 +58,7 @@ int tf_bench_redact_open(uint32_t rows, uint32_t known, uint32_t every, struct t
 	b->rows = rows;
 	b->known = known;
 	b->every = every;
+	b->plain = plain;
 	rc = tf_redact_open(NULL, 0, &b->redact, &which, &at, NULL, 0);
 	if (!rc)
 		rc = tf_pool_open(64u << 20, 64u << 20, &b->pool);

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* tf_redact: the texts of a batch, by domain, through the cache to the judge. */
 #include "tf_redact_impl.h"
+#include "tf_redact_plain.h"
 
 #include <stdlib.h>
 
@@ -136,6 +137,7 @@ static __attribute__((noinline)) void note(struct tf_redact *r, uint8_t *row, ui
 static inline __attribute__((always_inline)) void redact_rows(struct tf_redact *r, struct tf_rows *rows, const struct field *f, const unsigned n)
 {
 	const uint32_t size = rows->row_size, text_len = rows->text_len;
+	const bool plain = !r->judge.n_user;
 	uint8_t *row = rows->rows, *end = row + (size_t)rows->n * size;
 
 	for (; text_len && row < end; row += size) {
@@ -152,6 +154,10 @@ static inline __attribute__((always_inline)) void redact_rows(struct tf_redact *
 			memcpy(&t, row + f[i].at, sizeof(t));
 			if (t.offset > text_len || t.len > text_len - t.offset || (f[i].how & (CONTENT | META) && !is_text(f[i].how, row, &t)))
 				continue;
+			if (plain && !(f[i].how & ARGV) && redact_plain(rows->text + t.offset, t.len, rows->text_cap - t.offset)) {
+				r->plain++;
+				continue;
+			}
 			k = key_of(rows->text + t.offset, t.len, f[i].how & ARGV);
 			const size_t left = redact_one(r, &k, rows->text + t.offset, &found);
 
@@ -176,7 +182,7 @@ void tf_redact_batch(struct tf_redact *r, struct tf_batch *b)
 
 void tf_redact_stats(const struct tf_redact *r, struct tf_redact_stats *out)
 {
-	*out = (struct tf_redact_stats){r->rows, r->hits, r->misses, sizeof(*r) + r->judge.bytes};
+	*out = (struct tf_redact_stats){r->rows, r->plain, r->hits, r->misses, sizeof(*r) + r->judge.bytes};
 }
 
 void tf_redact_close(struct tf_redact *r)

@@ -16,7 +16,8 @@ struct tf_redact;
 
 struct tf_redact_stats {
 	uint64_t rows;			/* rows that lost a secret */
-	uint64_t hits, misses;		/* texts that were known, and that were judged */
+	uint64_t plain;			/* texts whose bytes alone tell that there is no secret */
+	uint64_t hits, misses;		/* of the others: those that were known, and that were judged */
 	uint64_t bytes;			/* of memory held: rules, cache, scratch */
 };
 

@@ -92,7 +92,7 @@ struct cache_key {
 
 struct tf_redact {
 	struct redact_judge judge;
-	uint64_t rows, hits, misses;
+	uint64_t rows, plain, hits, misses;
 	uint8_t out[REDACT_TEXT_CAP];
 	struct redact_cache cache __attribute__((aligned(64)));
 };

@@ -20,7 +20,7 @@ class Statistics:
 
     ledger : totals; seen == submitted + k_*, submitted == consumed + in_ring, consumed == u_* + routed
     branches : raw, user, semantic, outputs: each `routed` equals the sum of what it names beside it
-    redaction : rows that lost a secret, texts that were known (hits) and judged (misses), bytes of rules and cache; empty where off
+    redaction : rows that lost a secret, texts that are plain by their bytes, others known (hits) or judged (misses), bytes of rules and cache; empty where off
     rules : name of each rule of the filter in force -> rows that it matched
     by_kind : "process.exec" -> the ledger's names; by_cpu : one dict per CPU
     """

@@ -143,9 +143,14 @@ def test_bytes_that_are_no_text_are_left_alone(kind: str, field: str, more: dict
 
 def test_the_users_own_filter_is_not_redacted() -> None:
     """RULES rows say what was collected; their text is the user's."""
-    batches, stats, _, _ = collect(config(redact_patterns=["records|all|kinds|."]), lambda source: None)
+    chosen = 'comm == "token=hunter2hunter2"'
+    with tapio.Collector(config(redact_patterns=["."]), source=tapio.MemorySource()) as collector:
+        collector.fileno()
+        collector.set_filter(chosen)        # whose row comes to a consumer for certain: that of the start may pass before there is one
+        batches = live.drain(collector)
+        rows = collector.stats().redaction["rows"]
     rules = [batch.strings("meta", "data")[i] for batch in batches for i in live.of_kind(batch, "meta.rules")[1]]
-    assert rules == [tapio.KernelFilter().text().encode()] and rules[0] and stats.redaction["rows"] == 0
+    assert rules[-1] == chosen.encode() and rows == 0
 
 
 def test_own_patterns_cut_out_what_they_match() -> None:
@@ -168,10 +173,11 @@ def test_a_wrong_pattern_is_told_by_key_and_offset(pattern: str, offset: int | N
 def test_a_text_that_is_known_is_judged_once() -> None:
     def fill(source: tapio.MemorySource) -> None:
         for i in range(300):
-            send(source, "file.open", "path", b"/srv/file-%d" % (i % 3))
+            send(source, "file.open", "path", b"/srv/File-%d" % (i % 3))
             send(source, "process.exec", "args", b"x\0--token=hunter2hunter%d" % (i % 3))
 
     batches, stats, _, debug = collect(config(), fill)
+    assert stats.redaction["plain"] == 0        # a capital letter may begin a key
     assert (stats.redaction["misses"], stats.redaction["hits"], stats.redaction["rows"]) == (6, 594, 300)
     stage = next(stage for stage in debug.event_pipeline if stage["stage"] == "redaction")
     assert stage["misses"] == 6 and 1 << 20 < stage["bytes"] < 8 << 20

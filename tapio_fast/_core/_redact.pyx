@@ -12,7 +12,7 @@ from tapio_fast.errors import ClosedError, FilterError, error_for
 cdef extern from "tf_bench.h" nogil:
     struct tf_bench_redact:
         pass
-    int tf_bench_redact_open(uint32_t rows, uint32_t known, uint32_t every, tf_bench_redact **out)
+    int tf_bench_redact_open(uint32_t rows, uint32_t known, uint32_t every, bint plain, tf_bench_redact **out)
     void tf_bench_redact_run(tf_bench_redact *b, uint32_t rounds, tf_redact_stats *out)
     void tf_bench_redact_close(tf_bench_redact *b)
 
@@ -65,7 +65,7 @@ cdef class Redactor:
         return copy[:left], found
 
     def stats(self):
-        """Return {rows, hits, misses, bytes}."""
+        """Return {rows, plain, hits, misses, bytes}."""
         cdef tf_redact_stats s
         if self.c is NULL:
             raise ClosedError("these redaction rules belong to a collector now; ask it for its stats")
@@ -77,10 +77,10 @@ cdef class BenchBatch:
     """A batch of `rows` file rows with `known` different paths, every `every`th of them new in each round (0 = none)."""
     cdef tf_bench_redact *c
 
-    def __init__(self, uint32_t rows, uint32_t known, uint32_t every):
+    def __init__(self, uint32_t rows, uint32_t known, uint32_t every, bint plain):
         cdef int rc
         with nogil:
-            rc = tf_bench_redact_open(rows, known, every, &self.c)
+            rc = tf_bench_redact_open(rows, known, every, plain, &self.c)
         if rc < 0:
             raise error_for(-rc, "make the batch of the benchmark")
 
@@ -88,7 +88,7 @@ cdef class BenchBatch:
         tf_bench_redact_close(self.c)
 
     def run(self, uint32_t rounds=1):
-        """Redact it; return {rows, hits, misses, bytes} since it was made."""
+        """Redact it; return {rows, plain, hits, misses, bytes} since it was made."""
         cdef tf_redact_stats s
         with nogil:
             tf_bench_redact_run(self.c, rounds, &s)

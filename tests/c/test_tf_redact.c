@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "tf_redact_impl.h"
+#include "tf_redact_plain.h"
 
 #define CHECK(x) \
 	do { \
@@ -92,6 +93,39 @@ static void test_random_texts(uint32_t rounds)
 	CHECK(secrets > rounds / 8 && secrets < rounds / 10 * 9 && hidden > rounds / 100);
 	tf_redact_close(cached);
 	tf_redact_close(open);
+}
+
+/* What is called plain without a look at the rules holds nothing that any rule finds, whatever lies behind it. */
+static void test_plain_texts(uint32_t rounds)
+{
+	static const char *const mild[] = {"/usr/lib", "/var/log/", "python3", "-", "_", ".", "x86_64-linux-gnu", ".com/", ".com", "site-packages", "0123456789"};
+	struct tf_redact *r = open_all(NULL, 0);
+	uint8_t text[2048], out[2048], window[REDACT_PLAIN_MAX];
+	uint32_t plain = 0, secrets = 0;
+
+	for (uint32_t i = 0; i < rounds; i++) {
+		size_t n = random_text(text, 3);
+
+		for (unsigned k = number(5); k; k--)
+			for (const char *c = mild[number(sizeof(mild) / sizeof(*mild))]; *c; c++)
+				text[n++] = (uint8_t)*c;
+		if (n > sizeof(window))
+			continue;
+		memset(window, 'A', sizeof(window));
+		memcpy(window, text, n);
+		if (tf_redact_judge(&r->judge, text, n, false, out) >= 0) {
+			CHECK(!redact_plain(window, (uint32_t)n, sizeof(window)));
+			secrets++;
+		}
+		plain += redact_plain(window, (uint32_t)n, sizeof(window));
+		CHECK(!redact_plain(window, (uint32_t)n, sizeof(window) - 1)); /* might read what is not its own */
+	}
+	printf("%u texts: %u plain, %u with a secret\n", rounds, plain, secrets);
+	CHECK(secrets > rounds / 100);
+#ifdef __SSSE3__
+	CHECK(plain > rounds / 8);
+#endif
+	tf_redact_close(r);
 }
 
 /* More texts than the log holds, again and again: all are judged rightly, and the newest are known. */
@@ -184,6 +218,7 @@ int main(void)
 	const char *tier = getenv("TAPIO_FAST_TIER");
 
 	test_random_texts(tier && *tier == '2' ? 5000000 : 50000);
+	test_plain_texts(200000);
 	test_cache_goes_round();
 	test_too_long();
 	test_batches();
