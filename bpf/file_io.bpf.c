@@ -238,7 +238,8 @@ __noinline int tf_send_close(__s32 fd, __u64 call_ns, __u64 duration_ns, __s32 e
 	e->fd = fd;
 	e->errno_ = errno_;
 	tf_put_kept(slot, e, c->path, c->len, c->full_len);
-	tf_output(&g, TF_K_FILE_CLOSE, slot, sizeof(*e) + e->path.len);
+	if (tf_admit_path(&g, slot, e))
+		tf_output(&g, TF_K_FILE_CLOSE, slot, sizeof(*e) + e->path.len);
 	return 0;
 }
 

@@ -74,6 +74,7 @@ void tf_object_program_stats(struct tf_object *o);  /* refreshes run_* and recur
 /* One entry of a slot's set or trie: which clauses its value, or all with its prefix, match. */
 struct tf_set_entry { struct tf_set_key key; uint32_t clauses; };
 struct tf_trie_entry { struct tf_trie_key key; uint32_t clauses; };
+struct tf_path_entry { struct tf_prefix_key key; uint32_t clauses; };
 /* Rules: fills the next slot, then switches generation. Returns the new generation (> 0), -E2BIG (more entries than map_entries), -ESRCH (a
  * root is not a living process) or -errno; then the rules in force stay. */
 struct tf_rules_spec {
@@ -82,6 +83,8 @@ struct tf_rules_spec {
 	size_t n_set;
 	const struct tf_trie_entry *trie;
 	size_t n_trie;
+	const struct tf_path_entry *paths;
+	size_t n_paths;
 	const uint32_t *follow;         /* roots for TF_R_DESCENDANTS, pids as this process sees them */
 	size_t n_follow;
 };

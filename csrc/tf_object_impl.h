@@ -20,7 +20,7 @@
 enum tf_shared_map {
 	TF_M_LEDGER, TF_M_CPUS, TF_M_LANES, TF_M_SETTINGS, TF_M_RULES, TF_M_RATES, TF_M_SYS_WANTS, TF_M_THROTTLED, TF_M_HISTORY,
 	TF_M_MAPPED, /* the ones above are mapped into our memory */
-	TF_M_SLOTS = TF_M_MAPPED, TF_M_RINGS_CRIT, TF_M_RINGS_BULK, TF_M_RULE_SETS, TF_M_RULE_TRIES, TF_M_FOLLOW, TF_M_BUCKETS, TF_M_DNS,
+	TF_M_SLOTS = TF_M_MAPPED, TF_M_RINGS_CRIT, TF_M_RINGS_BULK, TF_M_RULE_SETS, TF_M_RULE_TRIES, TF_M_RULE_PATHS, TF_M_FOLLOW, TF_M_BUCKETS, TF_M_DNS,
 	TF_M_SIZED, /* the sizes of the ones above are ours to set */
 	TF_M_OWNERS = TF_M_SIZED, TF_M_GLOBS, TF_M_NOTES, TF_M_EXIT_PROGS, TF_M_ENTER_PROGS, TF_M_DIRECT_PROGS, TF_M_DIRS, TF_M_PREFIXES,
 	TF_M_COUNT,
@@ -67,7 +67,7 @@ struct tf_object {
 	} kept;
 	const struct bpf_program *direct[TF_SYS_DIRECT]; /* by place in map tf_direct_progs, from 1 on */
 	uint32_t gen, follow_set, last_set;     /* last_set: the last number given to a set of roots, in force or not */
-	bool filled[TF_RULE_SLOTS][2];  /* the slot's set, its trie has entries */
+	bool filled[TF_RULE_SLOTS][3];  /* the slot's set, trie, paths have entries */
 	uint32_t *roots;                /* of follow_set, sorted */
 	size_t n_roots;
 	struct tf_source source;

@@ -15,7 +15,7 @@ static const char *const map_names[TF_M_COUNT] = {
 	[TF_M_LEDGER] = "tf_ledger", [TF_M_CPUS] = "tf_cpus", [TF_M_LANES] = "tf_lanes", [TF_M_SETTINGS] = ".data.tf_settings",
 	[TF_M_RULES] = ".data.tf_rules", [TF_M_RATES] = ".data.tf_rates", [TF_M_THROTTLED] = "tf_throttled",
 	[TF_M_HISTORY] = "tf_history", [TF_M_SLOTS] = "tf_slots", [TF_M_RINGS_CRIT] = "tf_rings_crit",
-	[TF_M_RINGS_BULK] = "tf_rings_bulk", [TF_M_RULE_SETS] = "tf_rule_sets", [TF_M_RULE_TRIES] = "tf_rule_tries",
+	[TF_M_RINGS_BULK] = "tf_rings_bulk", [TF_M_RULE_SETS] = "tf_rule_sets", [TF_M_RULE_TRIES] = "tf_rule_tries", [TF_M_RULE_PATHS] = "tf_rule_paths",
 	[TF_M_FOLLOW] = "tf_follow",
 	[TF_M_BUCKETS] = "tf_buckets", [TF_M_OWNERS] = "tf_owners", [TF_M_SYS_WANTS] = "tf_sys_wants", [TF_M_GLOBS] = "tf_globs",
 	[TF_M_NOTES] = "tf_notes", [TF_M_EXIT_PROGS] = "tf_exit_progs", [TF_M_ENTER_PROGS] = "tf_enter_progs",
@@ -76,7 +76,7 @@ int tf_size_maps(struct tf_object *o)
 	const uint32_t entries[TF_M_SIZED] = {
 		[TF_M_LEDGER] = o->ncpu * TF_KIND_MAX, [TF_M_CPUS] = o->ncpu, [TF_M_LANES] = o->nrings * TF_LANES,
 		[TF_M_SETTINGS] = 1, [TF_M_RULES] = 1, [TF_M_RATES] = 1, [TF_M_SLOTS] = o->ncpu * TF_SLOTS,
-		[TF_M_RINGS_CRIT] = o->nrings, [TF_M_RINGS_BULK] = o->nrings, [TF_M_RULE_SETS] = TF_RULE_SLOTS, [TF_M_RULE_TRIES] = TF_RULE_SLOTS,
+		[TF_M_RINGS_CRIT] = o->nrings, [TF_M_RINGS_BULK] = o->nrings, [TF_M_RULE_SETS] = TF_RULE_SLOTS, [TF_M_RULE_TRIES] = TF_RULE_SLOTS, [TF_M_RULE_PATHS] = TF_RULE_SLOTS,
 		[TF_M_THROTTLED] = TF_THROTTLED, [TF_M_HISTORY] = tf_draws_keys(o) ? TF_KIND_MAX : 1,
 		[TF_M_FOLLOW] = tables, [TF_M_BUCKETS] = tables, [TF_M_DNS] = tables, [TF_M_SYS_WANTS] = TF_SYS_MAX,
 	};

@@ -195,32 +195,41 @@ static int fill_follow(struct tf_object *o, const struct tf_rules_spec *s, struc
 	return rc;
 }
 
-/* A slot's set or trie, of entries that are {key, clauses} and `stride` bytes each. After an update of the outer map the kernel waits until
- * no program can be running that saw the old one: an empty one that follows an empty one is left. */
-static int fill_entries(struct tf_object *o, uint32_t slot, bool trie, const void *entries, size_t n)
+/* The tables of a slot, by their place in struct tf_object's `filled`. */
+static const struct table {
+	enum tf_shared_map outer;
+	enum bpf_map_type type;
+	const char *name;
+	uint32_t key_size, stride;
+} tables[] = {
+	{TF_M_RULE_SETS, BPF_MAP_TYPE_HASH, "tf_set", sizeof(struct tf_set_key), sizeof(struct tf_set_entry)},
+	{TF_M_RULE_TRIES, BPF_MAP_TYPE_LPM_TRIE, "tf_trie", sizeof(struct tf_trie_key), sizeof(struct tf_trie_entry)},
+	{TF_M_RULE_PATHS, BPF_MAP_TYPE_LPM_TRIE, "tf_paths", sizeof(struct tf_prefix_key), sizeof(struct tf_path_entry)},
+};
+
+/* One table of a slot, of entries that are {key, clauses}. After an update of the outer map the kernel waits until no program can be running
+ * that saw the old one: an empty table that follows an empty one is left. */
+static int fill_entries(struct tf_object *o, uint32_t slot, unsigned table, const void *entries, size_t n)
 {
-	const uint32_t key_size = trie ? sizeof(struct tf_trie_key) : sizeof(struct tf_set_key);
-	const size_t stride = trie ? sizeof(struct tf_trie_entry) : sizeof(struct tf_set_entry);
-	const int outer = o->map_fd[trie ? TF_M_RULE_TRIES : TF_M_RULE_SETS];
+	const struct table *t = &tables[table];
 	LIBBPF_OPTS(bpf_map_create_opts, opts, .map_flags = BPF_F_NO_PREALLOC);
-	bool *filled = &o->filled[slot][trie];
+	bool *filled = &o->filled[slot][table];
 	int fd, rc = 0;
 
 	if (n > (o->opts.map_entries ? o->opts.map_entries : 10000))
 		return -E2BIG;
 	if (!n && !*filled)
 		return 0;
-	fd = bpf_map_create(trie ? BPF_MAP_TYPE_LPM_TRIE : BPF_MAP_TYPE_HASH, trie ? "tf_trie" : "tf_set", key_size, sizeof(uint32_t),
-			    n ? (uint32_t)n : 1, &opts);
+	fd = bpf_map_create(t->type, t->name, t->key_size, sizeof(uint32_t), n ? (uint32_t)n : 1, &opts);
 	if (fd < 0)
 		return fd;
 	for (size_t i = 0; !rc && i < n; i++) {
-		const char *entry = (const char *)entries + i * stride;
+		const char *entry = (const char *)entries + i * t->stride;
 
-		rc = bpf_map_update_elem(fd, entry, entry + key_size, BPF_ANY);
+		rc = bpf_map_update_elem(fd, entry, entry + t->key_size, BPF_ANY);
 	}
 	if (!rc)
-		rc = bpf_map_update_elem(outer, &slot, &fd, BPF_ANY);
+		rc = bpf_map_update_elem(o->map_fd[t->outer], &slot, &fd, BPF_ANY);
 	if (!rc)
 		*filled = n;
 	close(fd);
@@ -238,9 +247,11 @@ int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s)
 	int rc;
 
 	tf_log_begin(o);
-	rc = fill_entries(o, slot, false, s->set, s->n_set);
+	rc = fill_entries(o, slot, 0, s->set, s->n_set);
 	if (!rc)
-		rc = fill_entries(o, slot, true, s->trie, s->n_trie);
+		rc = fill_entries(o, slot, 1, s->trie, s->n_trie);
+	if (!rc)
+		rc = fill_entries(o, slot, 2, s->paths, s->n_paths);
 	if (!rc && follows)
 		rc = fill_follow(o, s, &roots);
 	tf_log_end();

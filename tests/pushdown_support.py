@@ -62,6 +62,29 @@ def _comm(rng: random.Random) -> Filter:
     return f'comm {op} "{value}"', truth
 
 
+PATHS = (b"/etc/passwd", b"/etc/pam.d/login", b"/etc", b"/etcetera", b"/usr/lib/x", b"/usr/lib", b"", b"/" + b"a" * 300, b"/" + b"a" * 246, b"/tmp/\xff\x80")
+
+
+def _path(rng: random.Random) -> Filter:
+    op = rng.choice(("startswith", "==", "!=", "in", "startswith"))
+    values = rng.sample((*PATHS, b"/et", b"/etc/", b"/usr", b"/", b"/" + b"a" * 250), rng.randint(1, 3) if op == "in" else 1)
+    text = ", ".join(push_quoted(v) for v in values)
+
+    def truth(record: Record) -> Truth:
+        if "path" not in record:
+            return False
+        if any(len(v) >= 248 for v in values):
+            return None
+        found: bool = record["path"].startswith(values[0]) if op == "startswith" else record["path"] in values
+        return found != (op == "!=")
+    return f"path {op} ({text})", truth
+
+
+def push_quoted(value: bytes) -> str:
+    """Return bytes as a string of the language."""
+    return '"' + "".join(f"\\x{b:02x}" for b in value) + '"'
+
+
 def _kind(rng: random.Random) -> Filter:
     kind = rng.choice(("network.connect", "cpu.usage", "cpu.load", "file.open"))
     return f"kind == {kind}", lambda record: bool(record["kind"] == kind)
@@ -79,7 +102,7 @@ def _severity(rng: random.Random) -> Filter:
 def _unknown(rng: random.Random) -> Filter:
     """A test that the gate does not make, on a field that the record has or lacks."""
     name, text = rng.choice([("gid", "gid == 1"), ("bytes_sent", "bytes_sent > 100"), ("bytes_sent", "bytes_sent not in (4, 6)"),
-                             ("gid", "gid != 0"), ("path", 'path startswith "/etc/"'), ("comm", 'comm contains "yn"')])
+                             ("gid", "gid != 0"), ("path", 'path endswith "/etc/"'), ("comm", 'comm contains "yn"')])
     return text, lambda record: None if name in record else False
 
 
@@ -88,7 +111,7 @@ def leaf(rng: random.Random) -> Filter:
     return rng.choice((
         lambda: _numbers(rng, "pid", PID0, 4096), lambda: _numbers(rng, "cgroup_id", CGROUP0, 16), lambda: _numbers(rng, "uid", 0, 4096),
         lambda: _numbers(rng, "source_port", 1024, 4096), lambda: _numbers(rng, "dest_port", 70, 400), lambda: _net(rng, "source_ip"),
-        lambda: _net(rng, "dest_ip"), lambda: _comm(rng), lambda: _kind(rng), lambda: _severity(rng), lambda: _unknown(rng)))()
+        lambda: _net(rng, "dest_ip"), lambda: _comm(rng), lambda: _kind(rng), lambda: _severity(rng), lambda: _unknown(rng), lambda: _path(rng)))()
 
 
 def _not(value: Truth) -> Truth:

@@ -11,10 +11,11 @@ from support import tier_size
 from tapio_fast import schema
 from tapio_fast.filtering._parser import parse
 from tapio_fast.filtering._push import Plan, plan
-from tapio_fast.filtering._tables import BYTES, NUMBERS
+from tapio_fast.filtering._tables import BYTES, NUMBERS, PATHS
 
-KINDS = ("cpu.usage", "cpu.load", "network.connect")
-RECORDS = [push.synthetic(n, kind) for kind in KINDS for n in (*range(0, 300, 7), 4095, 65535, 65536 + 5)]
+KINDS = ("cpu.usage", "cpu.load", "network.connect", "file.open")
+RECORDS = [push.synthetic(n, kind) for kind in KINDS[:3] for n in (*range(0, 300, 7), 4095, 65535, 65536 + 5)] + [
+    push.synthetic(n, "file.open") | {"path": path, "severity": {1, 3}} for n, path in enumerate(push.PATHS)]
 TOO_MANY = "it has too many alternatives for the kernel"
 
 
@@ -22,7 +23,7 @@ def passes(found: Plan, record: push.Record) -> bool:
     """Return what the gate would say, by the tables alone: tf_admit.bpf.h in Python."""
     clauses = found.clauses.get(schema.KIND_BY_NAME[record["kind"]].number, 0)
     tables = found.tables
-    for name, dim in (NUMBERS | BYTES).items():
+    for name, dim in (NUMBERS | BYTES | PATHS).items():
         if not tables.flags >> dim & 1 or name not in record:
             continue
         value = record[name]
@@ -30,16 +31,19 @@ def passes(found: Plan, record: push.Record) -> bool:
         if name in NUMBERS and not tables.tries >> dim & 1:
             mask = next((m for d, v, m in tables.entries if (d, v) == (dim, value)), mask)
         else:
-            if name == "comm":
+            width, prefixes = 128, [(bits - 32, data, m) for d, bits, data, m in tables.prefixes if d == dim]
+            if name in PATHS:
+                width, prefixes = 248 * 8, tables.paths
+                key = value[:248].ljust(248, b"\0")
+            elif name == "comm":
                 key = value.ljust(16, b"\0")
             elif name in NUMBERS:
                 key = value.to_bytes(8, "big").ljust(16, b"\0")
             else:
                 key = bytes(10) + b"\xff\xff" + value.to_bytes(4, "big")
             number, longest = int.from_bytes(key, "big"), 0
-            for d, bits, data, m in tables.prefixes:
-                bits -= 32
-                if d == dim and bits >= longest and not (number ^ int.from_bytes(data, "big")) >> (128 - bits):
+            for bits, data, m in prefixes:
+                if bits >= longest and not (number ^ int.from_bytes(data, "big")) >> (width - bits):
                     mask, longest = m, bits
         clauses &= mask
     return clauses != 0

@@ -208,7 +208,8 @@ static __always_inline int tf_file_op(struct tf_op *op)
 		tf_release(slot);
 		return tf_count(&g, result == TF_READ_FAULT ? TF_L_K_FAULT : TF_L_K_FILTERED);
 	}
-	tf_output(&g, kind, slot, sizeof(*e) + e->path.len + e->new_path.len);
+	if (tf_admit_path(&g, slot, e))
+		tf_output(&g, kind, slot, sizeof(*e) + e->path.len + e->new_path.len);
 	return 0;
 }
 

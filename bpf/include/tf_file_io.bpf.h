@@ -147,7 +147,8 @@ TF_GLOBAL int tf_send_sum(struct tf_open_file *f, __s32 fd, __u32 write)
 		return tf_count(&g, TF_L_K_FAULT);
 	}
 	e->data.len = e->data.full_len = sizeof(sum->buckets);
-	tf_output(&g, kind, slot, sizeof(*e) + len + sizeof(sum->buckets));
+	if (tf_admit_path(&g, slot, e))
+		tf_output(&g, kind, slot, sizeof(*e) + len + sizeof(sum->buckets));
 	return 0;
 }
 
@@ -342,7 +343,8 @@ static __always_inline void tf_send_single(struct tf_gate *g, const struct tf_wh
 		else
 			e->h.flags |= TF_F_PARTIAL;
 	}
-	tf_output(g, kind, slot, sizeof(*e) + tail + e->data.len);
+	if (tf_admit_path(g, slot, e))
+		tf_output(g, kind, slot, sizeof(*e) + tail + e->data.len);
 }
 
 /* The gate; then into the entry, or out alone. The handler has ended an entry of another file before (tf_flush): called from here it would

@@ -119,6 +119,21 @@ struct {
 	__array(values, struct tf_trie_map);
 } tf_rule_tries SEC(".maps");
 
+/* Prefixes of paths, one trie a rule slot. */
+struct tf_paths_map {
+	__uint(type, BPF_MAP_TYPE_LPM_TRIE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1);
+	__type(key, struct tf_prefix_key);
+	__type(value, __u32);
+};
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY_OF_MAPS);
+	__uint(max_entries, TF_RULE_SLOTS);
+	__type(key, __u32);
+	__array(values, struct tf_paths_map);
+} tf_rule_paths SEC(".maps");
+
 /* Processes followed (roots and their descendants), by thread group id. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);

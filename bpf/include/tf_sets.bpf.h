@@ -94,7 +94,25 @@ static __always_inline __u32 tf_sets_of_path(struct tf_slot *slot, struct path *
 	return path ? tf_sets_of_dentry(slot, TF_READ_ADDRESS(path, mnt), TF_READ_ADDRESS(path, dentry), wanted) : 0;
 }
 
-/* The same for a text of `len` bytes at `offset` of the text area: its longest configured prefix. */
+/* The key of a text of `len` bytes at `offset` of the text area, with its end where there is room; NULL: cannot be read. Of a slot that
+ * tf_own_slot gave. */
+static __always_inline struct tf_prefix_key *tf_text_key(struct tf_slot *slot, __u32 offset, __u32 len)
+{
+	struct tf_prefix_key *key = (struct tf_prefix_key *)(slot->data + TF_PATH_WALK - TF_SET_KEY);
+
+	if (bpf_probe_read_kernel(key->text, sizeof(key->text), slot->data + 184 + offset))
+		return NULL;
+	if (len < sizeof(key->text)) {
+		key->text[len] = 0;
+		len++;
+	} else {
+		len = sizeof(key->text);
+	}
+	key->bits = len * 8;
+	return key;
+}
+
+/* The same for a text: its longest configured prefix. */
 TF_GLOBAL int tf_sets_of_text(struct tf_slot *slot, __u32 offset, __u32 len)
 {
 	struct tf_prefix_key *key;
@@ -105,18 +123,43 @@ TF_GLOBAL int tf_sets_of_text(struct tf_slot *slot, __u32 offset, __u32 len)
 	slot = tf_own_slot(slot);
 	if (!slot)
 		return 0; /* for the verifier: it cannot be */
-	key = (struct tf_prefix_key *)(slot->data + TF_PATH_WALK - TF_SET_KEY);
-	if (bpf_probe_read_kernel(key->text, sizeof(key->text), slot->data + 184 + offset))
-		return 0;
-	if (len < sizeof(key->text)) {
-		key->text[len] = 0;
-		len++;
-	} else {
-		len = sizeof(key->text);
-	}
-	key->bits = len * 8;
-	bits = bpf_map_lookup_elem(&tf_prefixes, key);
+	key = tf_text_key(slot, offset, len);
+	bits = key ? bpf_map_lookup_elem(&tf_prefixes, key) : NULL;
 	return bits ? *bits : 0;
+}
+
+/* The clauses of a rule slot that a text matches; all where it cannot be read. */
+TF_GLOBAL __u32 tf_clauses_of_path(struct tf_slot *slot, __u32 rules, __u32 offset, __u32 len)
+{
+	struct tf_prefix_key *key;
+	__u32 *found;
+	void *paths;
+
+	if (!slot || offset > 2 * TF_PATH_CAP)
+		return ~0u;
+	slot = tf_own_slot(slot);
+	paths = bpf_map_lookup_elem(&tf_rule_paths, &rules);
+	if (!slot || !paths)
+		return ~0u;
+	key = tf_text_key(slot, offset, len);
+	if (!key)
+		return ~0u;
+	found = bpf_map_lookup_elem(paths, key);
+	return found ? *found : tf_read_once(tf_rules_of(rules)->others[TF_D_PATH]);
+}
+
+/* Last of the gate for a file record whose row has its path: false: counted, the slot is free. */
+static __always_inline bool tf_admit_path(struct tf_gate *g, struct tf_slot *slot, const struct tf_file *e)
+{
+	const __u32 rules = g->gen & (TF_RULE_SLOTS - 1);
+
+	if (!(tf_consts.options & TF_O_PUSHED) || !(tf_read_once(tf_rules_of(g->gen)->flags) & 1 << TF_D_PATH))
+		return true;
+	g->clauses &= tf_clauses_of_path(slot, rules, e->path.offset, e->path.len);
+	if (g->clauses)
+		return true;
+	tf_release(slot);
+	return tf_count(g, TF_L_K_FILTERED);
 }
 
 /* What monitor_paths and exclude_paths make of these bits. */

@@ -55,6 +55,7 @@ struct tf_settings {
 enum tf_rule_dim {
 	TF_D_PID, TF_D_CGROUP, TF_D_UID, TF_D_NR, TF_D_SOURCE_PORT, TF_D_DEST_PORT, /* numbers */
 	TF_D_COMM, TF_D_SOURCE_IP, TF_D_DEST_IP,                                    /* 16 bytes */
+	TF_D_PATH,                                                                  /* text: of file records, once it is built */
 	TF_D_COUNT, TF_DIMS = 16
 };
 enum tf_rule_flag {
@@ -190,7 +191,8 @@ static inline __u32 tf_dir_bit(__u64 inode, __u32 device)
 	return (inode * 0x9e3779b97f4a7c15ull ^ device * 0xc2b2ae3d27d4eb4full) >> 56;
 }
 #define TF_NAME_HASHED 64        /* bytes of a name that its hash is made of, with its NUL */
-/* Key of map tf_prefixes (longest prefix match), for paths that only user memory tells. "/a/" and "/a\0" both stand for /a. */
+/* Key of map tf_prefixes (longest prefix match), for paths that only user memory tells: "/a/" and "/a\0" both stand for /a. And of a rule
+ * slot's prefixes of paths (inner LPM trie of tf_rule_paths; value: __u32, clauses): a whole path is one that ends in NUL. */
 #define TF_PREFIX_LEN 248
 struct tf_prefix_key {
 	__u32 bits;              /* bits: of text that count */

@@ -13,7 +13,7 @@ from tapio_fast._core.c_object cimport (
     tf_globs, tf_globs_compile, tf_globs_match, tf_map_info, tf_object, tf_object_attach, tf_object_close, tf_object_forget, tf_object_maps,
     tf_object_open, tf_object_opts, tf_object_program_stats, tf_object_programs, tf_object_reset_rings, tf_object_set_paths,
     tf_object_set_rate, tf_object_set_rules, tf_object_set_throttle, tf_object_source, tf_object_synth, tf_object_tampered, tf_probe,
-    tf_boot_ns, tf_probe_run, tf_program_info, tf_rules_spec, tf_set_entry, tf_synth_args, tf_trie_entry, tf_weight_bits)
+    tf_boot_ns, tf_path_entry, tf_probe_run, tf_program_info, tf_rules_spec, tf_set_entry, tf_synth_args, tf_trie_entry, tf_weight_bits)
 from tapio_fast._core.c_pump cimport tf_log_push
 
 from tapio_fast.errors import ClosedError, ConfigError, FilterError, LayoutError, ProgramLoadError, error_for
@@ -201,12 +201,13 @@ cdef class KernelObject:
         s.rules.flags, s.rules.tries = plan.flags, plan.tables.tries
         s.rules.follow, s.rules.not_follow = plan.follow, plan.not_follow
         roots = list(plan.roots) if plan.roots is not None else []
-        s.n_set, s.n_trie, s.n_follow = len(plan.tables.entries), len(plan.tables.prefixes), len(roots)
+        s.n_set, s.n_trie, s.n_paths, s.n_follow = len(plan.tables.entries), len(plan.tables.prefixes), len(plan.tables.paths), len(roots)
         cdef tf_set_entry *entries = <tf_set_entry *>calloc(s.n_set + 1, sizeof(tf_set_entry))
         cdef tf_trie_entry *prefixes = <tf_trie_entry *>calloc(s.n_trie + 1, sizeof(tf_trie_entry))
+        cdef tf_path_entry *paths = <tf_path_entry *>calloc(s.n_paths + 1, sizeof(tf_path_entry))
         cdef uint32_t *pids = <uint32_t *>calloc(len(roots) + 1, sizeof(uint32_t))
         try:
-            if entries is NULL or prefixes is NULL or pids is NULL:
+            if entries is NULL or prefixes is NULL or paths is NULL or pids is NULL:
                 raise MemoryError()
             for i, (dim, value, mask) in enumerate(plan.tables.entries):
                 entries[i].key.dim, entries[i].key.value, entries[i].clauses = dim, value, mask
@@ -214,14 +215,19 @@ cdef class KernelObject:
                 prefixes[i].key.bits, prefixes[i].key.dim, prefixes[i].clauses = bits, dim, mask
                 raw = data
                 memcpy(prefixes[i].key.data, &raw[0], 16)
+            for i, (bits, data, mask) in enumerate(plan.tables.paths):
+                paths[i].key.bits, paths[i].clauses = bits, mask
+                raw = data
+                memcpy(paths[i].key.text, &raw[0], min(<size_t>raw.shape[0], sizeof(paths[i].key.text)))
             for i, pid in enumerate(roots):
                 pids[i] = pid
-            s.set, s.trie, s.follow = entries, prefixes, pids
+            s.set, s.trie, s.paths, s.follow = entries, prefixes, paths, pids
             with nogil:
                 rc = tf_object_set_rules(o, &s)
         finally:
             free(entries)
             free(prefixes)
+            free(paths)
             free(pids)
         if rc == -7:            # E2BIG
             raise FilterError(f"the filter has {s.n_set + s.n_trie + s.n_follow} ids, more than performance.map_entries_limit; raise that limit")

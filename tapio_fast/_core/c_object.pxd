@@ -56,6 +56,12 @@ cdef extern from "tf_object.h" nogil:
     struct tf_trie_key:
         uint32_t bits, dim
         uint8_t data[16]
+    struct tf_prefix_key:
+        uint32_t bits
+        char text[248]
+    struct tf_path_entry:
+        tf_prefix_key key
+        uint32_t clauses
     struct tf_set_entry:
         tf_set_key key
         uint32_t clauses
@@ -72,6 +78,8 @@ cdef extern from "tf_object.h" nogil:
         size_t n_set
         const tf_trie_entry *trie
         size_t n_trie
+        const tf_path_entry *paths
+        size_t n_paths
         const uint32_t *follow
         size_t n_follow
     struct tf_synth_args:

@@ -2,7 +2,8 @@
 """The gate's tables: for each dimension, which clauses each value matches. Relies on `_tree`; struct tf_rule_slot is the reader.
 
 A dimension of numbers has a set of single values, or, where a range is asked for, a trie of prefixes. Names and addresses always have
-a trie: an address range is a prefix, a name is one that ends in NUL, the beginning of a name is one that does not.
+a trie: an address range is a prefix, a name is one that ends in NUL, the beginning of a name is one that does not. Paths have a trie of their
+own, with longer keys.
 """
 from __future__ import annotations
 
@@ -13,8 +14,9 @@ from tapio_fast.filtering._tree import Test
 
 NUMBERS = {"pid": 0, "cgroup_id": 1, "uid": 2, "nr": 3, "source_port": 4, "dest_port": 5}       # enum tf_rule_dim
 BYTES = {"comm": 6, "source_ip": 7, "dest_ip": 8}
+PATHS = {"path": 9}         # of file records
 _MAX = (1 << 64) - 1
-_COMM = 16
+_WIDTH = {"comm": 16, "source_ip": 16, "dest_ip": 16, "path": 248}    # bytes of a key
 _ENDS = ("source_port", "dest_port", "source_ip", "dest_ip")
 
 Tests = Sequence[tuple[Test, bool]]     # of one clause; False: its opposite
@@ -24,11 +26,13 @@ Tests = Sequence[tuple[Test, bool]]     # of one clause; False: its opposite
 class Tables:
     """entries : (dimension, value, clauses) of the set; prefixes : (dimension, bits, 16 bytes, clauses) of the trie
 
+    paths : (bits, bytes, clauses) of the trie of paths
     others : by dimension, the clauses that a value without an entry matches; tries : bits of dimensions that use the trie
     """
 
     entries: list[tuple[int, int, int]] = field(default_factory=list)
     prefixes: list[tuple[int, int, bytes, int]] = field(default_factory=list)
+    paths: list[tuple[int, bytes, int]] = field(default_factory=list)
     others: list[int] = field(default_factory=lambda: [0xFFFF] * 16)
     flags: int = 0
     tries: int = 0
@@ -41,15 +45,16 @@ def knows(test: Test, domain: str) -> bool:
         return False
     if name in NUMBERS:
         return test.op == "range"
-    if name == "comm":
-        return test.op in ("equal", "startswith") and not test.icase
+    if name == "comm" or (name == "path" and domain == "file"):
+        # what is longer than a key, or has a NUL, is nothing that a prefix could tell
+        return test.op in ("equal", "startswith") and not test.icase and all(len(v) < _WIDTH[name] and b"\0" not in v for v in test.args)
     return name in BYTES and test.op == "net"
 
 
 def build(clauses: Sequence[Tests], limit: int, pushed: bool) -> tuple[Tables, list[str]]:
     """Return the tables of some clauses, and a sentence for each dimension that would need too many entries and is not asked then."""
     tables, left_out = Tables(), []
-    for name, dim in (NUMBERS | BYTES).items():
+    for name, dim in (NUMBERS | BYTES | PATHS).items():
         of_dim = [[(test, want) for test, want in clause if test.field.name == name] for clause in clauses]
         if not any(of_dim):
             continue
@@ -57,13 +62,16 @@ def build(clauses: Sequence[Tests], limit: int, pushed: bool) -> tuple[Tables, l
         if not pushed and (prefixes or dim > NUMBERS["cgroup_id"]):
             left_out.append(f"{name} is judged in user space: the programs were loaded for a filter that asked for ids only")
             continue
-        if len(entries) + len(tables.entries) > limit or len(prefixes) + len(tables.prefixes) > limit:
+        if len(entries) + len(tables.entries) > limit or len(prefixes) + len(tables.paths if name in PATHS else tables.prefixes) > limit:
             left_out.append(f"{name} has {max(len(entries), len(prefixes))} values, more than performance.map_entries_limit: "
                             "judged in user space")
             continue
         tables.flags |= 1 << dim
-        tables.tries |= (1 << dim) * bool(prefixes)
         tables.others[dim] = others
+        if name in PATHS:
+            tables.paths += prefixes
+            continue
+        tables.tries |= (1 << dim) * bool(prefixes)
         tables.entries += [(dim, value, mask) for value, mask in entries]
         tables.prefixes += [(dim, 32 + bits, data, mask) for bits, data, mask in prefixes]
     return tables, left_out
@@ -119,25 +127,22 @@ def _prefixes_of(lo: int, hi: int) -> list[tuple[int, int]]:
 
 
 def _prefixes(test: Test) -> list[tuple[int, int]]:
-    """Return a test's values as (128 bits, how many of them count)."""
+    """Return a test's values as (a whole key as a number, how many of its bits count)."""
     if test.op == "net":
         return [(base, bits) for base, bits in test.args]
-    found = []
-    for value in test.args:
-        end = test.op == "equal"
-        if b"\0" in value or len(value) > _COMM:
-            continue        # no name is like that
-        key = value + b"\0" * (end and len(value) < _COMM)
-        found.append((int.from_bytes(key.ljust(_COMM, b"\0"), "big"), 8 * len(key)))
-    return found
+    width = _WIDTH[test.field.name]
+    keys = [value + b"\0" * (test.op == "equal") for value in test.args]
+    return [(int.from_bytes(key.ljust(width, b"\0"), "big"), 8 * len(key)) for key in keys]
 
 
-def _covers(prefixes: dict[int, set[int]], base: int, bits: int) -> bool:
-    return any(length <= bits and (base >> (128 - length) if length else 0) in heads for length, heads in prefixes.items())
+def _covers(prefixes: dict[int, set[int]], base: int, bits: int, whole: int) -> bool:
+    return any(length <= bits and base >> (whole - length) in heads for length, heads in prefixes.items())
 
 
 def _bytes(clauses: Sequence[Tests], limit: int) -> Found:
-    """Tables of a dimension of 16 bytes. The longest prefix that is found for a value says which shorter ones hold it as well."""
+    """Tables of a dimension of texts or addresses. The longest prefix that is found for a value says which shorter ones hold it as well."""
+    width = next(_WIDTH[test.field.name] for tests in clauses for test, _ in tests)
+    whole = 8 * width
     sets: list[list[tuple[dict[int, set[int]], bool]]] = []
     every: set[tuple[int, int]] = set()
     for tests in clauses:
@@ -145,13 +150,13 @@ def _bytes(clauses: Sequence[Tests], limit: int) -> Found:
         for test, want in tests:
             heads: dict[int, set[int]] = {}
             for base, bits in _prefixes(test):
-                heads.setdefault(bits, set()).add(base >> (128 - bits) if bits else 0)
+                heads.setdefault(bits, set()).add(base >> (whole - bits))
                 every.add((base, bits))
             mine.append((heads, want))
         sets.append(mine)
     others = sum(1 << c for c, mine in enumerate(sets) if not any(want for _, want in mine))
     prefixes = []
     for base, bits in sorted(every):
-        mask = sum(1 << c for c, mine in enumerate(sets) if all(_covers(heads, base, bits) == want for heads, want in mine))
-        prefixes.append((bits, base.to_bytes(16, "big"), mask))
+        mask = sum(1 << c for c, mine in enumerate(sets) if all(_covers(heads, base, bits, whole) == want for heads, want in mine))
+        prefixes.append((bits, base.to_bytes(width, "big"), mask))
     return others, [], prefixes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
+import file_support as files
 import live_support as live
 import pushdown_support as push
 import pytest
@@ -86,3 +88,23 @@ def test_system_calls_are_judged_by_number() -> None:
         stats = live.adds_up(collector).by_kind["syscall.call"]
     assert stats["submitted"] == 20 and stats["k_filtered"] >= 30
     assert set(batch["syscall"]["pid"].tolist()) == {helper.pid}
+
+
+@pytest.mark.parametrize(("asked", "passes"), [
+    ('path startswith "{there}/"', True), ('path startswith "{there}/x"', False), ('path == "{there}/one"', True), ('path == "{there}/on"', False),
+    ('path != "{there}/one"', False), ('not path startswith "{there}"', False), ('path in ("/nowhere", "{there}/one") and pid > 0', True),
+    ('path startswith ("/nowhere/", "{there}") or pid == 1', True), ('path startswith "/nowhere" or uid == 4294967294', False)])
+def test_files_are_judged_by_their_path(asked: str, passes: bool, tmp_path: Path) -> None:
+    """Before they are sent, by every program of the domain: created, written and read (added up), closed, removed."""
+    mine = tmp_path / "one"
+    with live.Helper("processes.py") as helper, live.watching(
+            helper, config=files.config(events=["create", "read", "write", "close", "delete"]),
+            filter=f"descendant_of {helper.pid} and ({asked.format(there=tmp_path)})") as collector:
+        helper.call("child_output", exe="/bin/sh", argv=["sh", "-c", f"echo x > {mine}; cat {mine}; rm {mine}"])
+        batch = live.everything(collector)
+        cells = live.adds_up(collector).by_kind
+    paths = zip(batch["file"]["subtype"].tolist(), batch.strings("file", "path"), strict=True)
+    kinds = {tapio.FileEventType(subtype).text for subtype, path in paths if bytes(path) == str(mine).encode()}
+    assert kinds == ({"create", "read", "write", "close", "delete"} if passes else set())
+    for kind in ("file.create", "file.delete"):     # of this one file alone; user space has nothing left to refuse
+        assert (cells[kind]["submitted"], cells[kind]["u_filtered"]) == (passes, 0), kind
