@@ -23,6 +23,18 @@ LONG = {
     "tests/bpf/test_config_keys.py": "switches; what they switch is in the domains' own modules",
     "tests/bpf/test_tamper.py": "looks at maps, which are the same everywhere",
     "tests/bpf/test_sampling.py": "settings of the gate's sampler, which test_causes.py has",
+    "tests/bpf/test_adaptive.py": "the controller runs in user space, and wants a machine that keeps up",
+    "tests/bpf/test_estimate_live.py": "long loads; the draw is that of test_causes.py",
+    "tests/bpf/test_secrets.py": "five hundred processes, judged in user space",
+    "tests/bpf/test_throttle.py::test_a_flood_of_one_cgroup_does_not_hide_another": "a flood",
+    "tests/bpf/test_throttle.py::test_cgroups_without_a_place_are_told_together": "a long load",
+    "tests/bpf/test_pushdown_live.py::test_the_kernel_filters_what_is_certainly_false": "hundreds of filters; the look-ups are the same everywhere",
+    **{f"tests/bpf/test_pushdown_live.py::test_connections_are_judged_where_they_are_made[{name}]": "comm and dest_ip are beside it"
+       for name in ("uid", "dest_port", "source_port", "source_ip")},
+    **{f"tests/bpf/test_keyed.py::{test}": "long loads; real connections are beside it" for test in (
+        "test_a_process_is_kept_whole_or_not_at_all", "test_all_kinds_of_a_process_share_its_fate",
+        "test_a_connection_is_kept_whole_or_not_at_all", "test_a_change_of_rate_leaves_the_fate_of_those_who_were_there",
+        "test_keys_older_than_what_is_remembered_are_told", "test_who_begins_later_is_judged_by_the_rate_of_then")},
     "tests/bpf/test_file.py::test_hooks_of_the_kernels_own_paths_are_used_or_given_up": "test_hooks.py",
     "tests/bpf/test_paths.py::test_a_path_rewritten_during_the_call_is_never_taken_for_true": "thousands of calls",
     **{f"tests/bpf/test_paths.py::test_the_nearest_configured_directory_decides[chosen{n}-wanted{n}]": "other settings, the same code"
