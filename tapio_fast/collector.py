@@ -105,12 +105,13 @@ class Collector:
         perf = self.config.performance
         self._log = Log()
         writer = self._open_store()
+        redactor = redactor_for(self.config, self._source.name)
         outside = perf.ring_buffer_size_mb * 9 // 8 + (_STORE_MB if writer is not None else 0)
+        outside += -(-redactor.stats()["bytes"] // _MIB) if redactor is not None else 0
         self._pool = Pool(perf.batch_pool_mb * _MIB, max(perf.memory_limit_mb - outside, perf.batch_pool_mb) * _MIB)
         try:
             core = self._source._open(self.config, self._log, self._filter)
-            self._pump = Pump(core, self._pool, self._log, rows_per_domain=self.config.event_buffer_size,
-                              redactor=redactor_for(self.config, self._source.name))
+            self._pump = Pump(core, self._pool, self._log, rows_per_domain=self.config.event_buffer_size, redactor=redactor)
             plan = self._source._plan_of(self._filter)
             self._pump.set_filter(self._source._gen, self._residual(plan, self._source._narrowed(self._filter)))
             self._asked._users.add(self)
