@@ -29,7 +29,7 @@ TF_GLOBAL int tf_emit_flow(struct tf_flow *f, struct tf_owner *owner)
 	if (!tf_admit_pid(&g, who.pid, TF_K_NETWORK_FLOW, false))
 		return 0;
 	/* not the source's address: the row may say it otherwise (tf_put_ends) */
-	if (tf_judges_ends() && (!tf_admit_number(&g, TF_D_SOURCE_PORT, f->source_port) || !tf_admit_number(&g, TF_D_DEST_PORT, f->to.port) ||
+	if (tf_judges_more() && (!tf_admit_number(&g, TF_D_SOURCE_PORT, f->source_port) || !tf_admit_number(&g, TF_D_DEST_PORT, f->to.port) ||
 				 !tf_admit_bytes(&g, TF_D_DEST_IP, f->to.ip)))
 		return 0;
 	if (!tf_admit_rest(&g, &who, TF_K_NETWORK_FLOW, TF_BULK))

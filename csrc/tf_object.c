@@ -115,6 +115,11 @@ static int put_globs(struct tf_object *o, char *msg, size_t msg_size)
 	return rc;
 }
 
+bool tf_object_is_old(const struct tf_object *o)
+{
+	return o->old;
+}
+
 static void close_source(void *self)
 {
 	tf_object_close(self);
@@ -166,8 +171,12 @@ static int open_steps(struct tf_object *o, char *msg, size_t msg_size)
 	o->ncpu = (uint32_t)rc;
 	tf_plan_rings(o);
 	o->old = o->opts.old || !tf_has_fetch_atomics();
-	if (o->old)
-		tf_object_say(o, TF_LOG_INFO, "BPF programs without fetch atomics are used: sequence numbers are weak (flag weak_seq)");
+	if (o->old) {
+		tf_object_say(o, TF_LOG_INFO, "BPF programs without fetch atomics are used: sequence numbers are weak (flag weak_seq), the gate judges ids "
+					      "only, and no kind is drawn by key");
+		memset(o->opts.by_process, 0, sizeof(o->opts.by_process));
+		memset(o->opts.by_connection, 0, sizeof(o->opts.by_connection));
+	}
 	rc = tf_prepare_parts(o, msg, msg_size);
 	if (!rc)
 		rc = load_base(o, msg, msg_size);

@@ -102,6 +102,7 @@ uint32_t tf_object_tampered(struct tf_object *o, char *msg, size_t msg_size);
 /* Runs the generator once on the calling thread's CPU (GIL not needed). 0 or -errno. */
 int tf_object_synth(struct tf_object *o, struct tf_synth_args *args);
 /* Sets consumer position = producer position of every bulk ring: the yardstick "consumer merely reset". */
+bool tf_object_is_old(const struct tf_object *o);    /* the programs are those for kernels before 5.12 */
 void tf_object_reset_rings(struct tf_object *o);
 /* In a forked child: closes descriptors and mappings, destroys no link. */
 void tf_object_forget(struct tf_object *o);

@@ -128,6 +128,7 @@ class KernelSource(Source):
             pressure_path=os.fsencode(config.programs.memory.pressure_path),
             map_entries=config.performance.map_entries_limit, profile=config.debug.enabled and config.debug.profile_enabled,
             **self._of_process(config), **self._options)
+        self._pushed &= not self._object.judges_ids_only()
         self._set_paths(config)
         self._push(self._plan_of(filter))
         for kind, rate in sampling_rates(config, self._kinds).items():

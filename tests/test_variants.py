@@ -101,3 +101,26 @@ def test_only_the_old_ones_records_say_that_their_sequence_is_weak(variant: str)
     rows, _ = live.of_kind(batch, "process.exec")
     assert rows["pid"].tolist() == [fact["pid"]]
     assert bool(rows["flags"][0] & WEAK_SEQ) is (variant == "old")
+
+
+@pytest.mark.live
+@pytest.mark.parametrize("variant", ["new", "plain", "old"])
+def test_what_the_old_ones_do_not_judge_is_judged_in_user_space(variant: str) -> None:
+    """Their gate has no stack for more than ids: neither for what the first filter asks, nor for ranges of ids in a later one."""
+    source = tapio.KernelSource(snapshot=False)
+    source._options.update({} if variant == "new" else {variant: True})
+    with live.Helper("processes.py") as helper:
+        family = f"descendant_of == {helper.pid} and type == process and "
+        with tapio.Collector(filter=family + "uid == 0", source=source) as collector:       # loaded for more than ids
+            collector.fileno()
+            wanted = []
+            for condition, wants in (("uid != 0", False), ("uid == 0", True), ("pid > 100000000", False), ("pid < 100000000", True)):
+                collector.set_filter(family + condition)
+                fact = helper.call("child_output", exe="/bin/echo", argv=["echo", "x"])
+                wanted += [fact["pid"]] * wants
+            batch = live.everything(collector)
+            live.adds_up(collector)
+            counted = collector.stats().by_kind["process.exec"]
+    rows, _ = live.of_kind(batch, "process.exec")
+    assert rows["pid"].tolist() == wanted
+    assert (counted["seen"], counted["k_filtered"], counted["u_filtered"]) == ((4, 0, 2) if variant == "old" else (4, 2, 0)), counted

@@ -96,30 +96,55 @@ static __always_inline const struct tf_rule_slot *tf_rules_of(__u32 gen)
 	return &tf_rules[gen & (TF_RULE_SLOTS - 1)];
 }
 
+/* Kinds whose user and name user space judges. */
+static __always_inline bool tf_is_dns(const __u32 kind)
+{
+	return kind == TF_K_NETWORK_DNS || kind == TF_K_NETWORK_DNS_QUERY;
+}
+
+/* Whether the gate judges more than ids. A constant to the verifier. For kernels that need TF_OLD there is no stack left for more: what it
+ * does not ask leaves all clauses as they are, and user space judges. */
+static __always_inline bool tf_judges_more(void)
+{
+#ifdef TF_OLD
+	return false;
+#else
+	return tf_consts.options & TF_O_PUSHED;
+#endif
+}
+
+static __always_inline bool tf_has_trie(__u32 slot, __u32 dim)
+{
+	return tf_read_once(tf_rules_of(slot)->tries) >> (dim & (TF_DIMS - 1)) & 1;
+}
+
+/* By the slot's set. */
+static __always_inline __u32 tf_clauses_in_set(__u32 slot, __u32 dim, __u64 value)
+{
+	struct tf_set_key key = { .value = value, .dim = dim };
+	void *set = bpf_map_lookup_elem(&tf_rule_sets, &slot);
+	__u32 *found = set ? bpf_map_lookup_elem(set, &key) : NULL;
+
+	return found ? *found : tf_read_once(tf_rules_of(slot)->others[dim & (TF_DIMS - 1)]);
+}
+
 /* The clauses that a number matches in a dimension of this rule slot. Global and of plain numbers, as what follows: the verifier checks
  * such a function once, not at every place and in every state it is called from (loading takes a third of the time). What nearly every
  * record needs is not in one: a call costs 10 ns. */
 __noinline __u32 tf_clauses_of(__u32 slot, __u32 dim, __u64 value)
 {
-	const struct tf_rule_slot *rules = tf_rules_of(slot);
-	__u32 *found = NULL;
-	void *entries;
+	struct tf_trie_key key = { .bits = TF_TRIE_NUMBER, .dim = dim };
+	__u32 *found;
+	void *trie;
 
-	if ((tf_consts.options & TF_O_PUSHED) && tf_read_once(rules->tries) >> (dim & (TF_DIMS - 1)) & 1) {
-		struct tf_trie_key key = { .bits = TF_TRIE_NUMBER, .dim = dim };
-
-		*(__u64 *)key.data = __builtin_bswap64(value);
-		entries = bpf_map_lookup_elem(&tf_rule_tries, &slot);
-		if (entries)
-			found = bpf_map_lookup_elem(entries, &key);
-	} else {
-		struct tf_set_key key = { .value = value, .dim = dim };
-
-		entries = bpf_map_lookup_elem(&tf_rule_sets, &slot);
-		if (entries)
-			found = bpf_map_lookup_elem(entries, &key);
-	}
-	return found ? *found : tf_read_once(rules->others[dim & (TF_DIMS - 1)]);
+	if (!tf_has_trie(slot, dim))
+		return tf_clauses_in_set(slot, dim, value);
+	if (!tf_judges_more())
+		return ~0u;
+	*(__u64 *)key.data = __builtin_bswap64(value);
+	trie = bpf_map_lookup_elem(&tf_rule_tries, &slot);
+	found = trie ? bpf_map_lookup_elem(trie, &key) : NULL;
+	return found ? *found : tf_read_once(tf_rules_of(slot)->others[dim & (TF_DIMS - 1)]);
 }
 
 /* The same of 16 bytes, as they lie in memory. */
@@ -135,20 +160,15 @@ __noinline __u32 tf_clauses_of_bytes(__u32 slot, __u32 dim, __u64 first, __u64 s
 	return found ? *found : tf_read_once(tf_rules_of(slot)->others[dim & (TF_DIMS - 1)]);
 }
 
-/* The clauses that a subject's control group and descent match. */
-__noinline __u32 tf_clauses_of_who(__u32 slot, __u32 pid, __u64 start_ns, __u64 cgroup_id, __u64 followed)
+/* The clauses that a subject's descent matches. Nothing is called from here: one call within another is too much for a stack under TF_OLD. */
+__noinline __u32 tf_clauses_of_descent(__u32 slot, __u32 pid, __u64 start_ns, __u64 followed)
 {
 	const struct tf_rule_slot *rules = tf_rules_of(slot);
-	__u32 flags = tf_read_once(rules->flags), clauses = ~0u;
 
-	if (flags & 1 << TF_D_CGROUP)
-		clauses = tf_clauses_of(slot, TF_D_CGROUP, cgroup_id);
-	if (!(flags & TF_R_DESCENDANTS))
-		return clauses;
 	if (tf_is_followed(pid, start_ns, rules->follow_set) ||
 	    (__u32)(rules->follow_set & 1 ? followed >> 32 : followed) == rules->follow_set)
-		return clauses & ~tf_read_once(rules->not_follow);
-	return clauses & ~tf_read_once(rules->follow);
+		return ~tf_read_once(rules->not_follow);
+	return ~tf_read_once(rules->follow);
 }
 
 /* Whether the rules in force could let a record of these kinds (of one word of a mask) and this subject pass. Nothing is counted. */
@@ -161,8 +181,10 @@ static __always_inline bool tf_may_match(const struct tf_who *who, const __u32 k
 
 	if (flags & 1 << TF_D_PID)
 		clauses &= tf_clauses_of(slot, TF_D_PID, who->pid);
-	if (clauses && flags & (1 << TF_D_CGROUP | TF_R_DESCENDANTS))
-		clauses &= tf_clauses_of_who(slot, who->pid, who->start_ns, who->cgroup_id, who->followed);
+	if (clauses && flags & 1 << TF_D_CGROUP)
+		clauses &= tf_clauses_of(slot, TF_D_CGROUP, who->cgroup_id);
+	if (clauses && flags & TF_R_DESCENDANTS)
+		clauses &= tf_clauses_of_descent(slot, who->pid, who->start_ns, who->followed);
 	return clauses;
 }
 
@@ -205,25 +227,38 @@ static __always_inline bool tf_of_process(const __u32 kind)
 	return tf_kind_type(kind) == TF_PROCESS || tf_kind_type(kind) == TF_SYSCALL || tf_kind_type(kind) == TF_CPU;
 }
 
-/* Kinds drawn by key. Where there are none at all, a constant to the verifier, whatever it knows of the kind. */
+/* Kinds drawn by key. Where there are none at all, a constant to the verifier, whatever it knows of the kind. Not for kernels that need
+ * TF_OLD: no stack is left to keep a key in. */
 static __always_inline bool tf_by_process(__u32 kind)
 {
+#ifdef TF_OLD
+	return false;
+#endif
 	return (tf_consts.options & TF_O_BY_PROCESS) && tf_consts.by_process[tf_kind_word(kind)] >> (kind % 64) & 1;
 }
 
 static __always_inline bool tf_by_connection(__u32 kind)
 {
+#ifdef TF_OLD
+	return false;
+#endif
 	return (tf_consts.options & TF_O_BY_CONNECTION) && tf_consts.by_connection[tf_kind_word(kind)] >> (kind % 64) & 1;
 }
 
-static __always_inline bool tf_sample_keeps(struct tf_gate *g, const struct tf_who *who, __u32 kind, __u64 seen, const bool network)
+/* Kinds of what has no connection. As tf_is_dns, for the sake of programs with hardly any stack left: what is not asked need not be kept. */
+static __always_inline bool tf_of_datagrams(const __u32 kind)
+{
+	return kind == TF_K_NETWORK_SEND || kind == TF_K_NETWORK_RECV || kind == TF_K_NETWORK_FLOW || tf_is_dns(kind);
+}
+
+static __always_inline bool tf_sample_keeps(struct tf_gate *g, const struct tf_who *who, __u32 kind, __u64 seen, const bool connected)
 {
 	__u64 word = tf_read_once(tf_rates[tf_kind_index(kind)]);
 	__u32 threshold = word >> 32;
 
 	if (tf_by_process(kind) && who->pid)
 		return (g->weight = tf_key_weight(kind, who->start_ns ^ (__u64)who->pid << 40, who->start_ns));
-	if (network && tf_by_connection(kind) && who->born_ns)
+	if (connected && tf_by_connection(kind) && who->born_ns)
 		return (g->weight = tf_key_weight(kind, ~who->born_ns, who->born_ns));
 	g->weight = (__u32)word;
 	return threshold == TF_RATE_ALL || tf_sample_draws(g->cpu, kind, seen, threshold);
@@ -295,7 +330,7 @@ static __always_inline bool tf_admit_pid(struct tf_gate *g, __u32 pid, __u32 kin
 /* In between, where a record has more to be judged by: a number, or 16 bytes. The dimension must be a constant. */
 static __always_inline bool tf_admit_number(struct tf_gate *g, const __u32 dim, __u64 value)
 {
-	if (!(tf_consts.options & TF_O_PUSHED) || !(tf_read_once(tf_rules_of(g->gen)->flags) & 1 << dim))
+	if (!tf_judges_more() || !(tf_read_once(tf_rules_of(g->gen)->flags) & 1 << dim))
 		return true;
 	g->clauses &= tf_clauses_of(g->gen & (TF_RULE_SLOTS - 1), dim, value);
 	return g->clauses || tf_count(g, TF_L_K_FILTERED);
@@ -305,7 +340,7 @@ static __always_inline bool tf_admit_bytes(struct tf_gate *g, const __u32 dim, c
 {
 	const __u64 *word = bytes;
 
-	if (!(tf_consts.options & TF_O_PUSHED) || !(tf_read_once(tf_rules_of(g->gen)->flags) & 1 << dim))
+	if (!tf_judges_more() || !(tf_read_once(tf_rules_of(g->gen)->flags) & 1 << dim))
 		return true;
 	g->clauses &= tf_clauses_of_bytes(g->gen & (TF_RULE_SLOTS - 1), dim, word[0], word[1]);
 	return g->clauses || tf_count(g, TF_L_K_FILTERED);
@@ -317,18 +352,19 @@ static __always_inline bool tf_admit_rest(struct tf_gate *g, const struct tf_who
 	const struct tf_rule_slot *rules = tf_rules_of(g->gen);
 	__u32 flags = tf_read_once(rules->flags);
 
-	if (flags & (1 << TF_D_CGROUP | TF_R_DESCENDANTS)) {
-		g->clauses &= tf_clauses_of_who(g->gen & (TF_RULE_SLOTS - 1), who->pid, who->start_ns, who->cgroup_id, who->followed);
-		if (!g->clauses)
-			return tf_count(g, TF_L_K_FILTERED);
-	}
-	if (!tf_admit_number(g, TF_D_UID, who->uid) || !tf_admit_bytes(g, TF_D_COMM, who->comm))
+	if (flags & 1 << TF_D_CGROUP)
+		g->clauses &= tf_clauses_of(g->gen & (TF_RULE_SLOTS - 1), TF_D_CGROUP, who->cgroup_id);
+	if (flags & TF_R_DESCENDANTS)
+		g->clauses &= tf_clauses_of_descent(g->gen & (TF_RULE_SLOTS - 1), who->pid, who->start_ns, who->followed);
+	if (!g->clauses)
+		return tf_count(g, TF_L_K_FILTERED);
+	if (!tf_is_dns(kind) && (!tf_admit_number(g, TF_D_UID, who->uid) || !tf_admit_bytes(g, TF_D_COMM, who->comm)))
 		return false;
 	if (tf_of_process(kind) && (flags & TF_R_NOT_COMMS) && tf_comm_matches(who->comm[0], who->comm[1]))
 		return tf_count(g, TF_L_K_FILTERED);
-	if (tf_throttles() && !tf_throttle_allows(g->cpu, lane, who->cgroup_id, tf_now(g), kind))
+	if (tf_throttles() && (lane != TF_CRITICAL || !tf_lane_is_calm(g->cpu)) && tf_throttle_refuses(who->cgroup_id, tf_now(g), kind))
 		return tf_count(g, TF_L_K_THROTTLED);
-	if (!tf_sample_keeps(g, who, kind, g->seq, tf_kind_type(kind) == TF_NETWORK))
+	if (!tf_sample_keeps(g, who, kind, g->seq, tf_kind_type(kind) == TF_NETWORK && !tf_of_datagrams(kind)))
 		return tf_count(g, TF_L_K_SAMPLED);
 	return true;
 }

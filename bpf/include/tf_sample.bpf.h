@@ -42,15 +42,16 @@ static __always_inline __u64 tf_ring_unread(void *ring, __u32 cpu, __u32 lane, s
 
 /* Takes a token of the cgroup's bucket. The bucket is one word, the time at which it will be full again: add the price of a record,
  * and give it back when that time lies further ahead than the whole depth. */
+static const struct tf_bucket tf_full_bucket = {}; /* not on the stack, of which some programs have hardly any left */
+
 static __always_inline bool tf_take_token(__u64 cgroup_id, __u64 now, __u64 rate, __u64 burst)
 {
 	struct tf_bucket *b = bpf_map_lookup_elem(&tf_buckets, &cgroup_id);
 	__u64 price = 1000000000ull / rate, depth = price * (burst ?: 1), full;
 
 	if (!b) {
-		struct tf_bucket fresh = { .full_ns = now };
-
-		bpf_map_update_elem(&tf_buckets, &cgroup_id, &fresh, BPF_NOEXIST);
+		/* long full: the first record fills it from now on */
+		bpf_map_update_elem(&tf_buckets, &cgroup_id, &tf_full_bucket, BPF_NOEXIST);
 		b = bpf_map_lookup_elem(&tf_buckets, &cgroup_id);
 		if (!b)
 			return true; /* no memory for a bucket: an unlimited record is better than a lost one */
@@ -90,23 +91,36 @@ __noinline int tf_note_throttled(__u64 cgroup_id, __u32 kind)
 }
 
 /* The critical lane is throttled only while it is more than half full. */
-__noinline bool tf_throttle_allows(__u32 cpu, __u32 lane, __u64 cgroup_id, __u64 now, __u32 kind)
+__noinline bool tf_lane_is_calm(__u32 cpu)
+{
+	void *ring = tf_find_ring(cpu, TF_CRITICAL);
+	struct tf_lane_state *state;
+
+	return !ring || tf_ring_unread(ring, cpu, TF_CRITICAL, &state) <= bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 2;
+}
+
+/* Apart from the lane: with little on the stack, for some programs have hardly any left. */
+__noinline bool tf_throttle_allows(__u64 cgroup_id, __u64 now, __u32 kind)
 {
 	__u64 rate = tf_read_once(tf_settings.throttle_rate);
-	struct tf_lane_state *state;
-	void *ring;
 
-	if (!rate)
+	if (!rate || tf_take_token(cgroup_id, now, rate, tf_read_once(tf_settings.throttle_burst)))
 		return true;
-	if (lane == TF_CRITICAL) {
-		ring = tf_find_ring(cpu, TF_CRITICAL);
-		if (!ring || tf_ring_unread(ring, cpu, TF_CRITICAL, &state) <= bpf_ringbuf_query(ring, BPF_RB_RING_SIZE) / 2)
-			return true;
-	}
-	if (tf_take_token(cgroup_id, now, rate, tf_read_once(tf_settings.throttle_burst)))
-		return true;
+#ifndef TF_OLD /* there one call within another is too much for a stack: tf_throttle_refuses */
 	tf_note_throttled(cgroup_id, kind);
+#endif
 	return false;
+}
+
+/* Whether the throttle refuses; then it is noted whom. */
+static __always_inline bool tf_throttle_refuses(__u64 cgroup_id, __u64 now, __u32 kind)
+{
+	if (tf_throttle_allows(cgroup_id, now, kind))
+		return false;
+#ifdef TF_OLD
+	tf_note_throttled(cgroup_id, kind);
+#endif
+	return true;
 }
 
 /* Whether the gate has a throttle at all. A constant to the verifier. */

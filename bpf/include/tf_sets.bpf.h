@@ -153,7 +153,7 @@ static __always_inline bool tf_admit_path(struct tf_gate *g, struct tf_slot *slo
 {
 	const __u32 rules = g->gen & (TF_RULE_SLOTS - 1);
 
-	if (!(tf_consts.options & TF_O_PUSHED) || !(tf_read_once(tf_rules_of(g->gen)->flags) & 1 << TF_D_PATH))
+	if (!tf_judges_more() || !(tf_read_once(tf_rules_of(g->gen)->flags) & 1 << TF_D_PATH))
 		return true;
 	g->clauses &= tf_clauses_of_path(slot, rules, e->path.offset, e->path.len);
 	if (g->clauses)

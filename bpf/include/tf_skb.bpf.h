@@ -94,7 +94,7 @@ static __always_inline void tf_fill_packet(struct tf_network *e, const struct tf
 /* For the gate only. */
 static __always_inline void tf_packet_ends(struct tf_ends *ends, const struct tf_packet *p, const bool turned)
 {
-	if (!tf_judges_ends())
+	if (!tf_judges_more())
 		return;
 	for (int i = 0; i < 2; i++) {
 		((__u64 *)ends->source_ip)[i] = ((const __u64 *)(turned ? p->dest_ip : p->source_ip))[i];

@@ -79,9 +79,11 @@ static __always_inline void tf_read_owner(struct tf_who *who, const struct tf_ow
 	who->start_ns = owner ? owner->subject.start_ns : 0;
 	who->followed = owner ? owner->followed : 0;
 	who->pid = owner ? owner->subject.pid : 0;
+#ifndef TF_OLD
 	who->uid = 0;
 	who->comm[0] = who->comm[1] = 0;
-	if (tf_consts.options & TF_O_PUSHED) {
+#endif
+	if (tf_judges_more()) {
 		who->uid = owner ? owner->subject.uid : 0;
 		who->comm[0] = owner ? ((__u64 *)owner->subject.comm)[0] : 0;
 		who->comm[1] = owner ? ((__u64 *)owner->subject.comm)[1] : 0;
@@ -110,17 +112,6 @@ struct tf_ends {
 	__u16 source_port, dest_port;
 };
 
-/* Whether a filter may ask for ports and addresses at all. A constant to the verifier. For kernels that need TF_OLD there is no stack left
- * for them: user space judges. */
-static __always_inline bool tf_judges_ends(void)
-{
-#ifdef TF_OLD
-	return false;
-#else
-	return tf_consts.options & TF_O_PUSHED;
-#endif
-}
-
 /* The gate, for a record whose subject is the owner (NULL: unknown). ends: NULL where they are not known yet. */
 static __always_inline bool tf_admit_owned(struct tf_gate *g, const struct tf_owner *owner, const struct tf_ends *ends, __u32 kind)
 {
@@ -129,7 +120,7 @@ static __always_inline bool tf_admit_owned(struct tf_gate *g, const struct tf_ow
 	tf_read_owner(&who, owner);
 	if (!tf_admit_pid(g, who.pid, kind, false))
 		return false;
-	if (ends && tf_judges_ends() &&
+	if (ends && tf_judges_more() &&
 	    (!tf_admit_number(g, TF_D_SOURCE_PORT, ends->source_port) || !tf_admit_number(g, TF_D_DEST_PORT, ends->dest_port) ||
 	     !tf_admit_bytes(g, TF_D_SOURCE_IP, ends->source_ip) || !tf_admit_bytes(g, TF_D_DEST_IP, ends->dest_ip)))
 		return false;
@@ -230,7 +221,7 @@ static __always_inline void tf_fill_ends(struct tf_network *e, const struct sock
 /* For the gate only. */
 static __always_inline void tf_read_ends(struct tf_ends *e, const struct sock *sk)
 {
-	if (!tf_judges_ends())
+	if (!tf_judges_more())
 		return;
 	tf_put_addresses(e->source_ip, e->dest_ip, sk);
 	e->source_port = tf_local_port(sk);

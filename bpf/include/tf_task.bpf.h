@@ -156,7 +156,7 @@ static __always_inline void tf_read_who(struct tf_who *who, struct task_struct *
 	who->cgroup_id = tf_cgroup_id(plain, flags);
 	tf_copy_comm(who->comm, task);
 	who->uid = 0;
-	if (tf_consts.options & TF_O_PUSHED)
+	if (tf_judges_more())
 		who->uid = TF_GO(plain, real_cred, uid.val);
 }
 

@@ -10,8 +10,8 @@ from tapio_fast._core._engine cimport Source
 from tapio_fast._core._log cimport Log
 from tapio_fast._core.c_engine cimport tf_source
 from tapio_fast._core.c_object cimport (
-    tf_globs, tf_globs_compile, tf_globs_match, tf_map_info, tf_object, tf_object_attach, tf_object_close, tf_object_forget, tf_object_maps,
-    tf_object_open, tf_object_opts, tf_object_program_stats, tf_object_programs, tf_object_reset_rings, tf_object_set_paths,
+    tf_globs, tf_globs_compile, tf_globs_match, tf_map_info, tf_object, tf_object_attach, tf_object_close, tf_object_forget, tf_object_is_old,
+    tf_object_maps, tf_object_open, tf_object_opts, tf_object_program_stats, tf_object_programs, tf_object_reset_rings, tf_object_set_paths,
     tf_object_set_rate, tf_object_set_rules, tf_object_set_throttle, tf_object_source, tf_object_synth, tf_object_tampered, tf_probe,
     tf_boot_ns, tf_path_entry, tf_probe_run, tf_program_info, tf_rules_spec, tf_set_entry, tf_synth_args, tf_trie_entry, tf_weight_bits)
 from tapio_fast._core.c_pump cimport tf_log_push
@@ -145,6 +145,10 @@ cdef class KernelObject:
         s.keep = self
         self.handed = True
         return s
+
+    def judges_ids_only(self):
+        """Whether the gate leaves all but ids to user space, whatever it was loaded for: the programs for kernels before 5.12 do."""
+        return tf_object_is_old(self.object())
 
     def gone(self):
         """The pump has closed the object."""

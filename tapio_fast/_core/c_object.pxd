@@ -96,6 +96,7 @@ cdef extern from "tf_object.h" nogil:
     size_t tf_object_maps(tf_object *o, tf_map_info *out, size_t cap)
     void tf_object_program_stats(tf_object *o)
     int64_t tf_object_set_rules(tf_object *o, const tf_rules_spec *s)
+    bint tf_object_is_old(const tf_object *o)
     int tf_object_set_rate(tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits, uint64_t since_ns)
     int tf_object_set_throttle(tf_object *o, uint64_t rate, uint64_t burst)
     int tf_object_set_paths(tf_object *o, uint32_t bits, const char *path)
