@@ -53,6 +53,16 @@ static void set_parent(struct tf_fact_process *p, const struct tf_header *h, uin
 	p->parent_start_ns = parent_start_ns;
 }
 
+/* The process that a row is about, made where it is new; NULL: it names none, or there is no room. */
+static struct tf_fact_process *subject(struct tf_facts *f, const struct tf_header *h, uint64_t parent_start_ns)
+{
+	struct tf_fact_process *p = h->pid ? tf_fact_process_need(f, h->pid, h->start_ns) : NULL;
+
+	if (p)
+		set_parent(p, h, parent_start_ns);
+	return p;
+}
+
 static void learn_exec(struct tf_facts *f, struct tf_fact_process *p, const struct tf_rows *r, const uint8_t *row, const struct tf_header *h)
 {
 	struct tf_version *v = add_version(f, p, h->ts_ns, TF_V_EXEC);
@@ -72,10 +82,9 @@ static void learn_process(struct tf_facts *f, const struct tf_rows *r, const uin
 	struct tf_version *v;
 
 	memcpy(&e, row, sizeof(e));
-	p = e.h.pid ? tf_fact_process_need(f, e.h.pid, e.h.start_ns) : NULL;
+	p = subject(f, &e.h, e.parent_start_ns);
 	if (!p)
 		return;
-	set_parent(p, &e.h, e.parent_start_ns);
 	switch (tf_kind_of(TF_PROCESS, e.h.subtype)) {
 	case TF_K_PROCESS_EXEC: learn_exec(f, p, r, row, &e.h); break;
 	case TF_K_PROCESS_EXIT: tf_fact_process_ended(f, p); break;
@@ -113,10 +122,9 @@ static void learn_seen(struct tf_facts *f, const struct tf_rows *r, const uint8_
 	struct tf_version *v;
 
 	memcpy(&e, row, sizeof(e));
-	p = e.h.pid ? tf_fact_process_need(f, e.h.pid, e.h.start_ns) : NULL;
+	p = subject(f, &e.h, e.parent_start_ns);
 	if (!p)
 		return;
-	set_parent(p, &e.h, e.parent_start_ns);
 	v = add_version(f, p, e.h.ts_ns, TF_V_SEEN);
 	if (!v)
 		return;

@@ -25,7 +25,7 @@ from tapio_fast.config import Config
 from tapio_fast.errors import ClosedError, ConfigError
 from tapio_fast.filtering import EventFilter, as_filter, from_config
 from tapio_fast.platform import require_linux
-from tapio_fast.sampling import AdaptiveSampling
+from tapio_fast.sampling import sampled
 from tapio_fast.sources import KernelSource
 from tapio_fast.stats import DebugInfo, HealthStatus, Statistics
 
@@ -61,7 +61,7 @@ class Collector:
             if value is not None:
                 raise ConfigError(f"Collector({name}=...) is not available in this version; leave it out")
         config = Config.default() if config is None else config
-        self.config = config if sampler is None else _sampled(config, sampler)
+        self.config = config if sampler is None else sampled(config, sampler)
         self._asked = as_filter(filter)         # what the user gave; in force is what the configuration asks for as well
         self._asked.check_usable()
         self._filter = from_config(self.config).joined(self._asked)
@@ -377,13 +377,6 @@ def _identity(path: str) -> tuple[int, ...] | None:
     except OSError:
         return None
     return st.st_dev, st.st_ino, st.st_uid, st.st_mode
-
-
-def _sampled(config: Config, sampler: Any) -> Config:
-    if not isinstance(sampler, AdaptiveSampling):
-        raise ConfigError(f"Collector(sampler=...) takes an AdaptiveSampling, not a {type(sampler).__name__}; build one, or set "
-                          "[filtering.adaptive_sampling]")
-    return sampler.applied_to(config)
 
 
 def _forget_all() -> None:

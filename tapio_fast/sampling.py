@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tapio_fast import schema
 from tapio_fast.enabled import samplable
+from tapio_fast.errors import ConfigError
 
 if TYPE_CHECKING:
     from tapio_fast.config import Config
@@ -43,6 +44,14 @@ class AdaptiveSampling:
     def applied_to(self, config: Config) -> Config:
         """Return the configuration with this in its [filtering.adaptive_sampling]. Raises ConfigError."""
         return config.replace(filtering={"adaptive_sampling": dataclasses.asdict(self)})
+
+
+def sampled(config: Config, sampler: Any) -> Config:
+    """Return the configuration with a collector's sampler= in it. Raises ConfigError."""
+    if not isinstance(sampler, AdaptiveSampling):
+        raise ConfigError(f"Collector(sampler=...) takes an AdaptiveSampling, not a {type(sampler).__name__}; build one, or set "
+                          "[filtering.adaptive_sampling]")
+    return sampler.applied_to(config)
 
 
 class Control(NamedTuple):

@@ -21,6 +21,7 @@ from tapio_fast.filtering._imported import (
     ImportedRule,
     Refusal,
     Unconvertible,
+    each_file,
     finish,
     joined,
     measure,
@@ -76,13 +77,7 @@ class _Import:
         self.failed: dict[str, str] = {}                            # macros that cannot be a tree: why
 
     def run(self, files: list[Path], single: bool) -> Imported:
-        for file in files:
-            try:
-                self.file(file)
-            except FilterError as error:
-                if single:
-                    raise
-                self.refused.append(Refusal(file.name, str(file), str(error)))
+        each_file(files, self.file, self.refused, single=single)
         found, disabled = [], []
         for item in self.items["rule"].values():
             if not item.wrong and item.data.get("enabled", "true").lower() in ("false", "no", "off"):

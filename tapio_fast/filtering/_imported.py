@@ -6,7 +6,7 @@ Nothing is dropped in silence: a rule becomes a tree as a whole, or a Refusal th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
@@ -77,6 +77,17 @@ class Imported:
     rules: tuple[ImportedRule, ...] = ()
     refusals: tuple[Refusal, ...] = ()
     disabled: tuple[Refusal, ...] = ()
+
+
+def each_file(files: Iterable[Path], take: Callable[[Path], object], refused: list[Refusal], *, single: bool = False) -> None:
+    """Give each file to `take`; one that it raises FilterError for is refused. single: raised instead, the user named this file."""
+    for file in files:
+        try:
+            take(file)
+        except FilterError as error:
+            if single:
+                raise
+            refused.append(Refusal(file.name, str(file), str(error)))
 
 
 def text(name: str, op: str, values: Iterable[str | bytes], *, icase: bool = False, negate: bool = False) -> Test:

@@ -18,7 +18,7 @@ from typing import Any
 from tapio_fast.errors import FilterError
 from tapio_fast.filtering import _falco, _sigma
 from tapio_fast.filtering._fields import LATER
-from tapio_fast.filtering._imported import Imported, ImportedRule, Refusal, unique
+from tapio_fast.filtering._imported import Imported, ImportedRule, Refusal, each_file, unique
 from tapio_fast.filtering._parser import parse
 from tapio_fast.filtering._rules import FilterRule
 from tapio_fast.filtering._text import to_text
@@ -44,12 +44,8 @@ def load_rules(path: str | os.PathLike[str]) -> Imported:
     if not files:
         raise FilterError(f"{given}: there are no rules in this directory: files end in {', '.join(SUFFIXES)}")
     forms: dict[str, list[Path]] = {}
-    refused = []
-    for file in files:
-        try:
-            forms.setdefault(_form(file), []).append(file)
-        except FilterError as error:
-            refused.append(Refusal(file.name, str(file), str(error)))
+    refused: list[Refusal] = []
+    each_file(files, lambda file: forms.setdefault(_form(file), []).append(file), refused)
     found = [_read(form, forms[form], single=False) for form in sorted(forms)]
     return Imported(unique(chain.from_iterable(f.rules for f in found)), (*chain.from_iterable(f.refusals for f in found), *refused),
                     tuple(chain.from_iterable(f.disabled for f in found)))
@@ -76,16 +72,13 @@ def _read(form: str, files: list[Path], *, single: bool) -> Imported:
         return _falco.from_files(files, single=single)
     found: list[ImportedRule] = []
     refused: list[Refusal] = []
-    for file in files:
-        try:
-            rules, wrong = _own(file)
-        except FilterError as error:
-            if single:
-                raise
-            refused.append(Refusal(file.name, str(file), str(error)))
-            continue
-        found += rules
-        refused += wrong
+
+    def take(file: Path) -> None:
+        rules, wrong = _own(file)
+        found.extend(rules)
+        refused.extend(wrong)
+
+    each_file(files, take, refused, single=single)
     return Imported(unique(found), tuple(refused))
 
 

@@ -16,7 +16,18 @@ from typing import Any
 
 from tapio_fast._core import _regex
 from tapio_fast.errors import FilterError
-from tapio_fast.filtering._imported import Imported, ImportedRule, Refusal, Unconvertible, finish, joined, rule_files, rule_name, unique
+from tapio_fast.filtering._imported import (
+    Imported,
+    ImportedRule,
+    Refusal,
+    Unconvertible,
+    each_file,
+    finish,
+    joined,
+    rule_files,
+    rule_name,
+    unique,
+)
 from tapio_fast.filtering._sigma_fields import Category, category_of, field_leaf, keyword_leaf
 from tapio_fast.filtering._tree import Node, all_of, opposite
 from tapio_fast.filtering._yaml import documents, read_text
@@ -87,13 +98,7 @@ class _Import:
         self.broken: list[tuple[Any, str]] = []     # filters that were refused: data, name
 
     def run(self, files: list[Path], single: bool) -> Imported:
-        for file in files:
-            try:
-                self.file(file)
-            except FilterError as error:
-                if single:
-                    raise
-                self.refused.append(Refusal(file.name, str(file), str(error)))
+        each_file(files, self.file, self.refused, single=single)
         for rule, where in self.rules:
             self.convert(rule, where)
         return Imported(unique(self.found), tuple(self.refused))
