@@ -52,6 +52,12 @@ int64_t tf_object_set_rules(struct tf_object *o, const struct tf_rules_spec *s)
 	return -ENOTSUP;
 }
 
+bool tf_object_is_old(const struct tf_object *o)
+{
+	(void)o;
+	return false;
+}
+
 int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits, uint64_t since_ns)
 {
 	(void)o, (void)kind, (void)threshold, (void)weight_bits, (void)since_ns;
