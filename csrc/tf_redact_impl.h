@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_redact_impl: what the files of tf_redact share: tf_redact.c (batches), _rules (what a secret is), _find (where one is), _cache. */
+/* tf_redact_impl: what the files of tf_redact share: tf_redact.c (a text), _batch, _plain (texts without a
+ * secret), _rules (what a secret is), _find (where one is), _cache. */
 #ifndef TF_REDACT_IMPL_H
 #define TF_REDACT_IMPL_H
 
