@@ -7,7 +7,7 @@ limit; beyond it the loss is counted like any other.
 """
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -204,15 +204,18 @@ class RecordBatch:
         """Yield RawEvent objects of all domains but meta, in time order: convenient and slow."""
         return (event for _, _, event in self.placed_events())
 
-    def placed_events(self) -> Iterator[tuple[str, int, RawEvent]]:
-        """Yield (domain, index of its row, event), as events() does."""
+    def placed_events(self, chosen: Mapping[str, np.ndarray] | None = None) -> Iterator[tuple[str, int, RawEvent]]:
+        """Yield (domain, index of its row, event), as events() does.
+
+        chosen : {domain: bool[n]}, the rows to yield; None = all
+        """
         from tapio_fast.events import RawEvent
 
         domain, row = self._core.order()
         texts = {d: {f: self.strings(d, f) for f in schema.TEXT_FIELDS[d]} for d in self._counts}
         for d, i in zip(domain, np.frombuffer(row, np.uint32).tolist(), strict=True):
             name = schema.DOMAIN_NAMES[d]
-            if name != schema.META:
+            if name != schema.META and (chosen is None or chosen[name][i]):
                 strings = {f: column[i] for f, column in texts[name].items()}
                 yield name, i, RawEvent.from_row(self[name][i], strings, self.wall_offset_ns)
 

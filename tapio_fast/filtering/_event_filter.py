@@ -229,9 +229,8 @@ class EventFilter:
         """Yield the events that match, in time order, each with the rules that it hit (none without rules): convenient and slow."""
         found = self.match(batch)
         rules = self.match(batch, by="rule") if self._rules else {}
-        for domain, row, event in batch.placed_events():
-            if found[domain][row]:
-                yield event, tuple(rule for rule, name in zip(self._rules, rules, strict=True) if rules[name][domain][row])
+        for domain, row, event in batch.placed_events(found):
+            yield event, tuple(rule for rule, name in zip(self._rules, rules, strict=True) if rules[name][domain][row])
 
     def _masks(self, batch: RecordBatch) -> dict[int, bytes]:
         """Return the rows to keep as bits, by number of the domain."""

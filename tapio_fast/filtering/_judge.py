@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Judges events one by one, in the form of RawEvent.to_dict(): for trying rules out on recorded JSON Lines. Slow; needs no kernel.
+"""Judges events one by one, in the form of RawEvent.to_dict(): for trying rules out on JSON Lines, which say what
+they expect and may give facts that no record has. Slow; batches are judged in C (`_event_filter`).
 
 Facts (parent_exe ...) are joined from the execs and forks that came before, by process id, or stand in the event itself under "facts".
 Relies on `_tree`, and on `_core._regex` for regexes.
