@@ -29,6 +29,10 @@ def _branches(pump: dict[str, Any]) -> dict[str, dict[str, int]]:
     return branches
 
 
+def _sampling(pump: dict[str, Any]) -> dict[str, float]:
+    return {"share": pump["keep_ppm"] / 1e6, "rate_changes": pump["rate_changes"]}
+
+
 def statistics(parts: Parts, config: Config, seconds: float) -> Statistics:
     """Return Statistics; seconds is the time since start, for cpu_percent."""
     pump, raw_ledger, pool, programs = parts
@@ -48,7 +52,7 @@ def statistics(parts: Parts, config: Config, seconds: float) -> Statistics:
         ledger=totals, branches=_branches(pump), by_kind=ledger.by_kind(), by_cpu=ledger.by_cpu(),
         recursion_misses=sum(p["recursion_misses"] for p in programs), self_skipped=pump["self_skipped"],
         foreign_calls=pump["foreign_calls"], late=pump["late"], epochs=pump["epochs"],
-        wakeups=pump["wakeups"], seconds=round(seconds, 3), redaction=pump["redact"] if pump["redact"]["bytes"] else {})
+        wakeups=pump["wakeups"], seconds=round(seconds, 3), redaction=pump["redact"] if pump["redact"]["bytes"] else {}, sampling=_sampling(pump))
 
 
 def _advice(pump: dict[str, Any], stats: Statistics, config: Config, failed: list[dict[str, Any]]) -> list[str]:
@@ -124,6 +128,7 @@ def debug_info(parts: Parts, config: Config, maps: list[dict[str, Any]], source:
         {"stage": "pump", "epochs": pump["epochs"], "passes": pump["passes"], "wakeups": pump["wakeups"], "cpu_ns": pump["cpu_ns"],
          "no_memory": pump["no_memory"], "late": pump["late"], "bad": pump["bad"], "discarded": pump["discarded"]},
         {"stage": "redaction", **pump["redact"]},
+        {"stage": "sampling", **_sampling(pump)},
         {"stage": "pool", **pool},
         {"stage": "raw", **pump["raw"]},
         {"stage": "user", **pump["user"]},

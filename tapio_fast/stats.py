@@ -20,6 +20,7 @@ class Statistics:
 
     ledger : totals; seen == submitted + k_*, submitted == consumed + in_ring, consumed == u_* + routed
     branches : raw, user, semantic, outputs: each `routed` equals the sum of what it names beside it
+    sampling : "share", of plain kinds' records, that adaptive sampling keeps now (1.0 where it is off); "rate_changes", RATE records so far
     redaction : rows that lost a secret, texts that are plain by their bytes, others known (hits) or judged (misses), bytes of rules and cache; empty where off
     rules : name of each rule of the filter in force -> rows that it matched
     by_kind : "process.exec" -> the ledger's names; by_cpu : one dict per CPU
@@ -46,6 +47,7 @@ class Statistics:
     wakeups: int = 0
     seconds: float = 0.0
     redaction: dict[str, int] = field(default_factory=dict)
+    sampling: dict[str, float] = field(default_factory=dict)
 
     __module__ = "tapio_fast"
 

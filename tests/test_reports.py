@@ -34,7 +34,8 @@ def test_numbers_of_a_quiet_collector() -> None:
     assert 16 * 9 / 8 <= stats.memory_usage_mb <= 512
     assert 0 <= stats.cpu_percent <= 200 and stats.seconds >= 0 and stats.epochs >= 1
     assert health.status == "healthy" and health.advice == [] and health.security_violations == 0
-    assert [stage["stage"] for stage in debug.event_pipeline] == ["source", "pump", "redaction", "pool", "raw", "user"]
+    assert stats.sampling == {"share": 1.0, "rate_changes": 0}
+    assert [stage["stage"] for stage in debug.event_pipeline] == ["source", "pump", "redaction", "sampling", "pool", "raw", "user"]
     assert debug.event_pipeline[0]["name"] == "memory"
 
 

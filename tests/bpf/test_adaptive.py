@@ -56,6 +56,7 @@ def test_a_flood_is_thinned_to_the_limit_and_whole_again_after_it() -> None:
         source.go()
         began = boot_ns()
         batches = live.read_until(collector, lambda _: boot_ns() > began + 3_000_000_000)
+        during = collector.stats().sampling
         source.halt()
         ended = boot_ns()
         batches += live.read_until(collector, lambda got: bool(got) and 1 in rates_of(live.together(got), "cpu.usage")[1])
@@ -72,6 +73,7 @@ def test_a_flood_is_thinned_to_the_limit_and_whole_again_after_it() -> None:
     since, share = rates_of(batch, "cpu.usage")
     assert share[-1] == 1 and 0.0009 < share.min() < 0.5
     assert not len(rates_of(batch, "cpu.load")[0])
+    assert 0.0009 < during["share"] < 0.5 and stats.sampling["share"] == 1 and stats.sampling["rate_changes"] >= len(since)
     check_weights(usage, since, share)
     # what is over the limit is thinned: of the plain kind there is room for what critical records leave
     steady = (usage["ts_ns"] > began + 1_000_000_000) & (usage["ts_ns"] < ended)
