@@ -23,7 +23,7 @@ from tapio_fast._reports import debug_info, health_status, statistics
 from tapio_fast.batch import RecordBatch
 from tapio_fast.config import Config
 from tapio_fast.errors import ClosedError, ConfigError
-from tapio_fast.filtering import EventFilter, as_filter, from_config
+from tapio_fast.filtering import EventFilter, as_filter, from_config, left_out
 from tapio_fast.platform import require_linux
 from tapio_fast.sampling import sampled
 from tapio_fast.sources import KernelSource
@@ -117,7 +117,7 @@ class Collector:
             self._asked._users.add(self)
             if writer is not None:
                 self._pump.set_raw(writer, "drop_newest" if self._source.name != "store" else "block")
-            self._pump.note_rules(self._source._gen, self._filter.text().encode())
+            self._note_rules(self._source._gen)
             self._source._bind(self._pump, self.config)
             if self._source._finite:      # what is there already must not go by before the first read
                 self._attach()
@@ -290,8 +290,12 @@ class Collector:
             self._asked._users.discard(self)
             self._asked, self._filter = asked, wanted
             asked._users.add(self)
-            self._pump.note_rules(gen, wanted.text().encode())
+            self._note_rules(gen)
             return gen
+
+    def _note_rules(self, gen: int) -> None:
+        """Have a RULES record say what is collected from now on."""
+        self._pump.note_rules(gen, left_out(self.config).joined(self._filter).text().encode())
 
     @staticmethod
     def _residual(plan: Plan, filter: EventFilter) -> Any:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from tapio_fast import sampling, schema, syscalls
 from tapio_fast.enabled import OPTION_PUSHED, PATH_MONITOR, enabled_kinds, kernel_options, kernel_paths, keyed_kinds, sampling_rates
 from tapio_fast.errors import ClosedError, ConfigError, FilterError
-from tapio_fast.filtering import EventFilter, KernelFilter
+from tapio_fast.filtering import EventFilter, KernelFilter, left_out
 from tapio_fast.filtering._push import Plan, facts_needed, plan
 from tapio_fast.filtering._tree import TRUE
 
@@ -56,10 +56,11 @@ class Source:
 
     def _plan_of(self, filter: EventFilter) -> Plan:
         """Return what of a filter the gate can judge; a source without a gate leaves all of it to the pump."""
-        return Plan(exact=filter.tree == TRUE)
+        return Plan(exact=self._narrowed(filter).tree == TRUE)
 
     def _narrowed(self, filter: EventFilter) -> EventFilter:
-        """Return what is judged of what the source sends: it may send more than was asked for, to learn facts from."""
+        """Return what is judged of what the source sends: it may send more than was asked for, to learn facts from, or because what the
+        configuration leaves out has no gate that knows it."""
         return filter
 
     def _push(self, plan: Plan) -> int:
@@ -336,10 +337,15 @@ class MemorySource(Source):
     def __init__(self, *, cpus: int = 1, bulk_bytes: int = 1 << 22, critical_bytes: int = 1 << 19) -> None:
         self._sizes = (cpus, bulk_bytes, critical_bytes)
         self._rings: MemoryRings | None = None
+        self._stays = EventFilter()
 
     def _open(self, config: Config, log: Log, filter: EventFilter) -> CoreSource:
+        self._stays = left_out(config)
         self._push(self._plan_of(filter))
         return self._need().source()
+
+    def _narrowed(self, filter: EventFilter) -> EventFilter:
+        return self._stays.joined(filter)
 
     def _bind(self, pump: Pump, config: Config) -> None:
         kinds = {kind.name for kind in schema.KINDS if kind.domain != schema.META}

@@ -57,6 +57,27 @@ def test_what_is_left_out_is_told_in_the_batches_loss(memory: tapio.MemorySource
     assert {name: batch.loss[name] for name in ("consumed", "u_filtered", "routed")} == {"consumed": 8, "u_filtered": 5, "routed": 3}
 
 
+def test_names_that_the_configuration_leaves_out_are_judged_where_there_is_no_gate(memory: tapio.MemorySource) -> None:
+    """For processes, system calls and usage; a RULES row says so, beside the filter that was given."""
+    config = tapio.Config.default().replace(programs={"process": {"exclude_comms": ["kw*", "x[ab]"]}})
+    with tapio.Collector(config, source=memory) as collector:
+        collector.fileno()
+        collector.set_filter("uid == 0")
+        for name in (b"kw", b"kworker/0:1", b"kv", b"xa", b"xab", b"xc"):
+            for kind in ("process.fork", "syscall.call", "cpu.usage", "network.connect"):
+                row = np.zeros(1, schema.DTYPES[kind.partition(".")[0]])[0]
+                row["comm"] = name
+                memory.fill(kind, row)
+        batch = live.everything(collector)
+        stats = live.adds_up(collector)
+    for domain in ("process", "syscall", "cpu"):
+        assert batch[domain]["comm"].tolist() == [b"kv", b"xab", b"xc"]
+    assert len(batch["network"]) == 6 and stats.ledger["u_filtered"] == 3 * 3
+    rules = [batch.strings("meta", "data")[i] for i in live.of_kind(batch, "meta.rules")[1]]
+    left_out = b'not (type in (process, cpu, syscall) and comm glob ("kw*", "x[ab]"))'
+    assert rules[-1] == b"uid == 0 and " + left_out and rules[:-1] in ([], [left_out])
+
+
 def test_rules_are_ored_the_expression_is_anded_and_hits_are_counted(memory: tapio.MemorySource) -> None:
     rules = [FilterRule(name="small", conditions={"pid": range(4)}), FilterRule(name="odd", expr="threads & 1")]
     chosen = EventFilter("pid != 0", rules=rules)

@@ -186,11 +186,14 @@ class EventFilter:
         """Return what the kernel would judge, under a configuration (None = the default), and what is left to user space."""
         from tapio_fast.config import Config
         from tapio_fast.enabled import enabled_kinds
+        from tapio_fast.filtering._from_config import left_out
 
         config = Config.default() if config is None else config
         found = plan(self.tree, enabled_kinds(config), config.performance.map_entries_limit)
         user = () if found.exact else tuple(found.why) or ("what passes is judged again by the row itself",)
-        return Explanation(self.text(), tuple(found.text()), user, tuple(self.needs()))
+        stays = left_out(config).text()
+        by_config = [f"[programs], by names and directories of its own: {stays}"] if stays != "all" else []
+        return Explanation(self.text(), (*found.text(), *by_config), user, tuple(self.needs()))
 
     # -- what it does ----------------------------------------------------------------------------------------------------
 

@@ -1,15 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The [filtering] section of a configuration as a filter. Relies on `_event_filter`, `_rules`; on `config` for types only."""
+"""What a configuration asks for, as filters: [filtering], and what [programs] leaves out. Relies on `_event_filter`, `_rules`; on `config`
+for types only."""
 from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, Any
 
+from tapio_fast import schema
 from tapio_fast.errors import ConfigError, FilterError
 from tapio_fast.filtering._event_filter import EventFilter
 from tapio_fast.filtering._fields import catalogue
 from tapio_fast.filtering._rules import FilterRule
-from tapio_fast.filtering._tree import Node, Test, all_of
+from tapio_fast.filtering._tree import TRUE, Node, Not, Test, all_of, any_of
 from tapio_fast.types import Severity
 
 if TYPE_CHECKING:
@@ -38,3 +40,42 @@ def from_config(config: Config) -> EventFilter:
     if wanted.process_filter:
         parts.append(Test(fields["comm"], "glob", tuple(os.fsencode(name) for name in wanted.process_filter)))
     return EventFilter(tree=all_of(parts), rules=[_rule(i, dict(keys)) for i, keys in enumerate(wanted.rules)])
+
+
+def left_out(config: Config) -> EventFilter:
+    """Return what [programs] leaves out by name and directory (exclude_comms, monitor_paths, exclude_paths), as a filter of what stays.
+
+    A source with a gate has it decided by tables of its own in the kernel, by the directories themselves; who has no gate judges this.
+    """
+    process, file = config.programs.process, config.programs.file
+    parts: list[Node] = []
+    if process.enabled and process.exclude_comms:
+        named = Test(catalogue()["comm"], "glob", tuple(os.fsencode(pattern) for pattern in process.exclude_comms))
+        parts.append(Not(all_of([_of_domains("process", "syscall", "cpu"), named])))
+    if file.enabled and (file.monitor_paths or file.exclude_paths):
+        names = [_wanted(field, file.monitor_paths, file.exclude_paths) for field in ("path", "new_path")]
+        named = Test(catalogue()["new_path"], "equal", (b"",), negate=True)
+        parts.append(any_of([Not(_of_domains("file")), names[0], all_of([named, names[1]])]))
+    return EventFilter(tree=all_of(parts))
+
+
+def _of_domains(*domains: str) -> Node:
+    return Test(catalogue()["kind"], "kind", tuple(kind.number for kind in schema.KINDS if kind.domain in domains))
+
+
+def _wanted(field: str, monitor: tuple[str, ...], exclude: tuple[str, ...]) -> Node:
+    """The nearest directory that is named decides; without one to monitor the root is."""
+    roots = [path.rstrip("/") for path in monitor] or [""]
+    out = [path.rstrip("/") for path in exclude]
+
+    def under(paths: list[str]) -> Node:
+        whole = tuple(os.fsencode(path) for path in paths if path)
+        parts: list[Node] = [Test(catalogue()[field], "startswith", tuple(os.fsencode(path) + b"/" for path in paths))]
+        return any_of([Test(catalogue()[field], "equal", whole), *parts] if whole else parts)
+
+    found: list[Node] = []
+    for root in roots:
+        within = [path for path in out if path.startswith(f"{root}/")]
+        here = under([root]) if root or monitor else TRUE
+        found.append(all_of([here, Not(under(within))]) if within else here)
+    return any_of(found)

@@ -15,7 +15,7 @@ import pytest
 from file_support import AT_FDCWD, CLAIMED, latin
 
 from support import tier_size
-from tapio_fast import Collector, Config, ConfigError, KernelSource
+from tapio_fast import Collector, Config, ConfigError, KernelSource, MemorySource, schema
 
 pytestmark = [pytest.mark.root, pytest.mark.live]
 
@@ -78,6 +78,31 @@ def test_the_nearest_configured_directory_decides(helper: live.Helper, tree: Pat
         assert found == expected, kind
         cells = stats.by_kind[f"file.{kind}"]
         assert cells["k_filtered"] >= len(PLACES) - len(expected), kind     # and what other processes did meanwhile
+
+
+@pytest.mark.parametrize(("chosen", "wanted"), MATRIX)
+def test_without_a_gate_the_pump_decides_the_same(chosen: dict[str, list[str]], wanted: set[int]) -> None:
+    source, row = MemorySource(), np.zeros(1, schema.DTYPES["file"])[0]
+    config = settings(Path("/a"), chosen)
+    with Collector(config, source=source) as collector:
+        collector.fileno()
+        for number, place in enumerate(PLACES):
+            text = f"/a/{place}".encode()
+            row["path"], row["new_path"], row["pid"] = (0, len(text), len(text)), (0, 0, 0), number + 1
+            source.fill("file.open", row, tail=text)
+            # away from what is nowhere to what is named, and the other way round: one of the two is enough
+            row["path"], row["new_path"], row["pid"] = (0, 2, 2), (2, len(text), len(text)), 100 + number
+            source.fill("file.rename", row, tail=b"/b" + text)
+            row["path"], row["new_path"], row["pid"] = (2, len(text), len(text)), (0, 2, 2), 200 + number
+            source.fill("file.rename", row, tail=b"/b" + text)
+        source.fill("process.fork")
+        batch = live.everything(collector)
+        stats = live.adds_up(collector)
+    nowhere = set() if chosen.get("monitor_paths") else set(range(len(PLACES)))     # where /b is wanted itself
+    renamed = wanted | nowhere
+    assert batch["file"]["pid"].tolist() == sorted([n + 1 for n in wanted] + [100 + n for n in renamed] + [200 + n for n in renamed],
+                                                   key=lambda pid: (pid % 100 - (pid < 100), pid))
+    assert len(batch["process"]) == 1 and stats.ledger["u_filtered"] == 3 * len(PLACES) - len(batch["file"])
 
 
 def test_a_directory_is_what_it_is(helper: live.Helper, tree: Path) -> None:
