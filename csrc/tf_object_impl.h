@@ -62,6 +62,7 @@ struct tf_object {
 	struct {                        /* what we last wrote into the maps: tf_object_watch.c compares */
 		struct tf_rule_slot rules;
 		uint64_t rates[TF_KIND_COUNT];
+		uint32_t history[TF_KIND_COUNT]; /* checksum of the kind's entry of map tf_history */
 		uint64_t throttle_rate, throttle_burst, dir_bits[4];
 		uint32_t wants[TF_SYS_MAX];     /* of map tf_sys_wants */
 	} kept;

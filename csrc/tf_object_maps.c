@@ -204,6 +204,8 @@ static void fill_memory(struct tf_object *o)
 	for (uint32_t kind = 0; kind < (tf_draws_keys(o) ? TF_KIND_MAX : 1); kind++) {
 		history[kind].at[0].rate = rates[kind];
 		history[kind].n = 1;
+		if (kind < TF_KIND_COUNT)
+			o->kept.history[kind] = tf_crc32c(0, &history[kind], sizeof(history[kind]));
 	}
 	memcpy(rules[0].kind_mask, o->opts.kind_mask, sizeof(rules[0].kind_mask));
 	for (uint32_t kind = 0; kind < TF_KIND_MAX; kind++)

@@ -292,6 +292,7 @@ static void add_to_history(struct tf_object *o, uint32_t kind, uint64_t since_ns
 
 	h->at[n % TF_HISTORY] = (struct tf_rate_since){.since_ns = first ? 0 : since_ns, .rate = o->kept.rates[kind]};
 	tf_store_release(&h->n, n + 1); /* partner: the one read of n in tf_rate_at */
+	tf_store_release(&o->kept.history[kind], tf_crc32c(0, h, sizeof(*h))); /* partner: history_differs */
 }
 
 int tf_object_set_rate(struct tf_object *o, uint32_t kind, uint32_t threshold, uint32_t weight_bits, uint64_t since_ns)

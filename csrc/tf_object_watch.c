@@ -2,6 +2,8 @@
 /* tf_object_watch: has somebody else changed what decides about our records? Another process with the rights can write to our maps. */
 #include "tf_object_impl.h"
 
+#include <sched.h>
+
 static uint32_t differs(bool is, const char *what, char *msg, size_t msg_size)
 {
 	if (is && msg_size && !msg[0])
@@ -24,6 +26,27 @@ static bool rates_differ(const struct tf_object *o)
 {
 	for (uint32_t k = 0; k < TF_KIND_COUNT; k++)
 		if (rate_differs(o, k))
+			return true;
+	return false;
+}
+
+/* As rate_differs; the pump may be in the middle of an entry. */
+static bool history_differs(const struct tf_object *o, uint32_t kind)
+{
+	const struct tf_rate_history *history = o->mapped[TF_M_HISTORY];
+
+	for (int look = 0; look < 1000; look++) {
+		if (tf_crc32c(0, &history[kind], sizeof(history[kind])) == tf_load_acquire(&o->kept.history[kind]))
+			return false;
+		sched_yield();
+	}
+	return true;
+}
+
+static bool histories_differ(const struct tf_object *o)
+{
+	for (uint32_t k = 0; tf_draws_keys(o) && k < TF_KIND_COUNT; k++)
+		if (history_differs(o, k))
 			return true;
 	return false;
 }
@@ -63,6 +86,7 @@ uint32_t tf_object_tampered(struct tf_object *o, char *msg, size_t msg_size)
 	n += differs(memcmp(settings->dir_bits, o->kept.dir_bits, sizeof(o->kept.dir_bits)),
 		     "the paths in map tf_settings are not those we set", msg, msg_size);
 	n += differs(rates_differ(o), "a sampling rate in map tf_rates is not the one we set", msg, msg_size);
+	n += differs(histories_differ(o), "the rates in map tf_history, which keys are drawn by, are not those we set", msg, msg_size);
 	n += differs(wants_differ(o), "the system calls in map tf_sys_wants are not those we set", msg, msg_size);
 	for (size_t i = 0; i < o->n_programs; i++)
 		n += differs(link_differs(&o->programs[i]), "a link of ours runs another program", msg, msg_size);

@@ -2,13 +2,14 @@
 """Somebody else writes into our maps, or moves our store: health() counts it and says what. The truth is the test's own bpf(2) call."""
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import pytest
 from live_support import write_map
 
 import tapio_fast as tapio
-from tapio_fast import syscalls
+from tapio_fast import schema, syscalls
 
 pytestmark = [pytest.mark.root, pytest.mark.live]
 
@@ -24,6 +25,17 @@ def test_a_rate_written_by_somebody_else_is_a_violation() -> None:
         health = collector.health()
         assert (health.status, health.security_violations) == ("degraded", 1)
         assert "tf_rates" in health.advice[0]
+
+
+def test_a_rate_of_the_past_written_by_somebody_else_is_a_violation() -> None:
+    """Keys are drawn by the rate in force when they were born."""
+    config = tapio.Config.default().replace(programs={"process": {"sampling_key": "process", "sampling_rate": 0.5}})
+    with tapio.Collector(config, source=tapio.KernelSource(snapshot=False)) as collector:
+        assert collector.health().security_violations == 0
+        write_map(map_id(collector, "tf_history"), schema.KIND_BY_NAME["process.exec"].number, struct.pack("<4Q", 1, 0, 0, 1 << 32) + bytes(63 * 16))
+        health = collector.health()
+        assert (health.status, health.security_violations) == ("degraded", 1)
+        assert "tf_history" in health.advice[0]
 
 
 def test_a_blinded_kind_mask_is_a_violation() -> None:
@@ -46,8 +58,10 @@ def test_a_system_call_that_nobody_wants_any_more_is_a_violation() -> None:
 
 def test_changes_of_our_own_are_not_violations() -> None:
     source = tapio.KernelSource(snapshot=False)
-    with tapio.Collector(source=source, sampler=tapio.AdaptiveSampling()) as collector:
-        source.set_rate("process.exec", 0.5)
+    config = tapio.Config.default().replace(programs={"process": {"sampling_key": "process"}})
+    with tapio.Collector(config, source=source, sampler=tapio.AdaptiveSampling()) as collector:
+        for share in (0.5, 0.25, 1.0):
+            source.set_rate("process.exec", share)
         source.set_throttle(1000, 10)
         collector.set_filter(tapio.KernelFilter(kinds=["process.exec"]))
         assert collector.health().security_violations == 0
