@@ -13,30 +13,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "check.h"
 #include "tf_segment_impl.h"
-
-#define CHECK(x)                                                                          \
-	do {                                                                              \
-		if (!(x)) {                                                               \
-			printf("%s:%d: failed: %s (errno %d)\n", __FILE__, __LINE__, #x, errno); \
-			exit(1);                                                          \
-		}                                                                         \
-	} while (0)
-
-static uint64_t random_state = 0x9e3779b97f4a7c15u;
-
-static inline uint64_t random_u64(void)
-{
-	random_state ^= random_state << 13;
-	random_state ^= random_state >> 7;
-	random_state ^= random_state << 17;
-	return random_state;
-}
-
-static inline uint32_t random_below(uint32_t n)
-{
-	return (uint32_t)(random_u64() % n);
-}
 
 /* A new empty directory; -> an open descriptor, its name in `path`. */
 static inline int scratch_dir(char path[64])
@@ -74,7 +52,7 @@ static inline void random_row(uint8_t domain, uint8_t *row, uint8_t *text, uint3
 	uint32_t size = tf_row_size(domain);
 	const uint16_t *fields;
 	for (uint32_t i = 0; i < size; i += 8) {
-		uint64_t word = random_below(4) == 0 ? 0 : random_below(8) == 0 ? UINT64_MAX : random_u64();
+		uint64_t word = rng_below(4) == 0 ? 0 : rng_below(8) == 0 ? UINT64_MAX : rng();
 		memcpy(row + i, &word, size - i < 8 ? size - i : 8);
 	}
 	struct tf_header *h = (struct tf_header *)row;
@@ -83,10 +61,10 @@ static inline void random_row(uint8_t domain, uint8_t *row, uint8_t *text, uint3
 	*text_len = 0;
 	uint32_t n = tf_text_fields(domain, &fields);
 	for (uint32_t k = 0; k < n; k++) {
-		struct tf_text t = { *text_len, random_below(3) ? random_below(40) : 0, 0 };
-		t.full_len = t.len + random_below(3);
+		struct tf_text t = { *text_len, rng_below(3) ? rng_below(40) : 0, 0 };
+		t.full_len = t.len + rng_below(3);
 		for (uint32_t i = 0; i < t.len; i++)
-			text[*text_len + i] = (uint8_t)random_u64();
+			text[*text_len + i] = (uint8_t)rng();
 		*text_len += t.len;
 		memcpy(row + fields[k], &t, sizeof(t));
 	}
@@ -98,7 +76,7 @@ static inline struct tf_batch *random_batch(uint64_t epoch, uint32_t max_rows)
 	struct tf_need need = { 0 };
 	struct tf_batch *b;
 	for (size_t i = 0; i < sizeof(DOMAINS); i++) {
-		need.rows[DOMAINS[i]] = max_rows ? random_below(max_rows + 1) : 0;
+		need.rows[DOMAINS[i]] = max_rows ? rng_below(max_rows + 1) : 0;
 		need.text[DOMAINS[i]] = need.rows[DOMAINS[i]] * 3 * 40;
 	}
 	CHECK(tf_batch_new(NULL, &need, &b) == 0);

@@ -6,7 +6,7 @@
 static void fill(uint8_t *rows, size_t len, int kind)
 {
 	for (size_t i = 0; i < len; i++)
-		rows[i] = (uint8_t)(kind == 0 ? 0 : kind == 1 ? 0xff : kind == 2 ? i : random_u64());
+		rows[i] = (uint8_t)(kind == 0 ? 0 : kind == 1 ? 0xff : kind == 2 ? i : rng());
 }
 
 /* The transform by its definition: deltas of ts_ns and seq, then byte p of every row in plane p. */
@@ -69,7 +69,7 @@ static void test_spans_equal_one_array(struct tf_codec *c)
 		uint8_t *copies[N];
 		size_t n = 0;
 		for (uint32_t at = 0; at < N;) {
-			uint32_t take = random_below(round < 25 ? 200 : 20);
+			uint32_t take = rng_below(round < 25 ? 200 : 20);
 			take = take < N - at ? take : N - at;
 			copies[n] = malloc((size_t)take * SIZE + 1); /* exact sizes again */
 			memcpy(copies[n], rows + (size_t)at * SIZE, (size_t)take * SIZE);
@@ -155,9 +155,9 @@ static void test_decode_survives_any_bytes(struct tf_codec *c)
 	size_t len = (size_t)tf_codec_encode_rows(c, rows, N, SIZE, packed, sizeof(packed));
 	for (int round = 0; round < 20000; round++) {
 		memcpy(bad, packed, len);
-		for (uint32_t k = 0; k < 1 + random_below(4); k++)
-			bad[random_below((uint32_t)len)] = (uint8_t)random_u64();
-		int rc = tf_codec_decode_rows(c, bad, random_below(2) ? len : random_below((uint32_t)len + 1), out, N, SIZE);
+		for (uint32_t k = 0; k < 1 + rng_below(4); k++)
+			bad[rng_below((uint32_t)len)] = (uint8_t)rng();
+		int rc = tf_codec_decode_rows(c, bad, rng_below(2) ? len : rng_below((uint32_t)len + 1), out, N, SIZE);
 		CHECK(rc == 0 || rc == -EBADMSG);
 	}
 	CHECK(tf_codec_decode_rows(c, packed, len, out, N, SIZE) == 0 && memcmp(out, rows, sizeof(rows)) == 0);

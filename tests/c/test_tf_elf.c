@@ -18,6 +18,7 @@
 
 #include "btf.h"
 #include "libbpf.h"
+#include "check.h"
 #include "tf_blobs.h"
 
 #include <fcntl.h>
@@ -27,14 +28,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
-
-#define CHECK(x)                                                                              \
-	do {                                                                                  \
-		if (!(x)) {                                                                   \
-			fprintf(stderr, "%s:%d: %s is false\n", __FILE__, __LINE__, #x);      \
-			exit(1);                                                              \
-		}                                                                             \
-	} while (0)
 
 long elf_find_func_offset_from_file(const char *binary_path, const char *name); /* libbpf_internal.h */
 
@@ -189,14 +182,9 @@ static void visit_libbpf(const unsigned char *image, size_t size)
 	cases++;
 }
 
-static unsigned long long rng;
-
 static unsigned int next_random(void)
 {
-	rng ^= rng << 13;
-	rng ^= rng >> 7;
-	rng ^= rng << 17;
-	return (unsigned int)(rng >> 16);
+	return (unsigned int)(rng() >> 16);
 }
 
 static void change_byte(unsigned char *image, size_t size, size_t at, visit_fn *visit)
@@ -326,13 +314,11 @@ static void small_cases(void)
 
 int main(int argc, char **argv)
 {
-	const char *tier = getenv("TAPIO_FAST_TIER");
-	unsigned long count = tier && atoi(tier) >= 2 ? 2000000 : 20000;
+	unsigned long count = 20000 * scale(100);
 	size_t size;
 	unsigned char *image;
 
 	libbpf_set_print(NULL);
-	rng = 0x9e3779b97f4a7c15ull;
 	if (argc == 3 && !strcmp(argv[1], "dump")) {
 		dump(argv[2]);
 		return 0;
@@ -342,7 +328,7 @@ int main(int argc, char **argv)
 		return 0;
 	}
 	if (argc == 5) {
-		rng += strtoull(argv[3], NULL, 0);
+		rng_state += strtoull(argv[3], NULL, 0);
 		image = load(argv[2], &size);
 		torture(image, size, strtoul(argv[4], NULL, 0), strcmp(argv[1], "libbpf") ? visit_reader : visit_libbpf, true);
 		free(image);

@@ -5,26 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "check.h"
 #include "tf_redact_impl.h"
 #include "tf_redact_plain.h"
-
-#define CHECK(x) \
-	do { \
-		if (!(x)) { \
-			fprintf(stderr, "%s:%d: %s\n", __FILE__, __LINE__, #x); \
-			exit(1); \
-		} \
-	} while (0)
-
-static uint64_t state = 88172645463325252ull;
-
-static uint32_t number(uint32_t below)
-{
-	state ^= state << 13;
-	state ^= state >> 7;
-	state ^= state << 17;
-	return (uint32_t)(state >> 32) % below;
-}
 
 static struct tf_redact *open_all(const char *const *patterns, size_t n)
 {
@@ -49,11 +32,11 @@ static const char *const pieces[] = {
 /* \1 stands for NUL. */
 static size_t random_text(uint8_t *text, uint32_t most)
 {
-	const uint32_t want = number(most);
+	const uint32_t want = rng_below(most);
 	size_t n = 0;
 
 	for (uint32_t i = 0; i < want; i++)
-		for (const char *c = pieces[number(sizeof(pieces) / sizeof(*pieces))]; *c; c++)
+		for (const char *c = pieces[rng_below(sizeof(pieces) / sizeof(*pieces))]; *c; c++)
 			text[n++] = *c == 1 ? 0 : (uint8_t)*c;
 	return n;
 }
@@ -69,7 +52,7 @@ static void test_random_texts(uint32_t rounds)
 	tf_regex_close(open->judge.hint);
 	open->judge.hint = all; /* every rule sees every text */
 	for (uint32_t i = 0; i < rounds; i++) {
-		const size_t n = random_text(text, 12), argv = number(2);
+		const size_t n = random_text(text, 12), argv = rng_below(2);
 		const ssize_t left = tf_redact_judge(&open->judge, text, n, argv, out);
 
 		hidden += !tf_regex_search(cached->judge.hint, text, n);
@@ -126,12 +109,12 @@ static void test_plain_texts(redact_plain_fn *is_plain, uint32_t rounds)
 	for (uint32_t i = 0; i < rounds; i++) {
 		size_t n = random_text(text, 3);
 
-		for (unsigned k = number(5); k; k--)
-			for (const char *c = mild[number(sizeof(mild) / sizeof(*mild))]; *c; c++)
+		for (unsigned k = rng_below(5); k; k--)
+			for (const char *c = mild[rng_below(sizeof(mild) / sizeof(*mild))]; *c; c++)
 				text[n++] = (uint8_t)*c;
 		if (n > sizeof(window))
 			continue;
-		memset(window, 'A' + (int)number(26), sizeof(window));
+		memset(window, 'A' + (int)rng_below(26), sizeof(window));
 		memcpy(window, text, n);
 		if (tf_redact_judge(&r->judge, text, n, false, out) >= 0) {
 			CHECK(!is_plain(window, (uint32_t)n, sizeof(window)));
@@ -193,15 +176,15 @@ static void test_ways_agree(uint32_t rounds)
 	uint32_t plain = 0;
 
 	for (uint32_t i = 0; i < rounds; i++) {
-		const uint32_t n = 1 + number(number(2) ? 64 : sizeof(text));
+		const uint32_t n = 1 + rng_below(rng_below(2) ? 64 : sizeof(text));
 		bool wanted;
 
 		for (uint32_t k = 0; k < sizeof(text); k++)
-			text[k] = (uint8_t)bytes[number(sizeof(bytes) - 1)];
-		if (!number(3))
-			text[number(n)] = (uint8_t)number(256);
-		for (uint32_t k = number(3), at = number(n); k; k--)
-			for (const char *c = parts[number(sizeof(parts) / sizeof(*parts))]; *c && at < n; c++)
+			text[k] = (uint8_t)bytes[rng_below(sizeof(bytes) - 1)];
+		if (!rng_below(3))
+			text[rng_below(n)] = (uint8_t)rng_below(256);
+		for (uint32_t k = rng_below(3), at = rng_below(n); k; k--)
+			for (const char *c = parts[rng_below(sizeof(parts) / sizeof(*parts))]; *c && at < n; c++)
 				text[at++] = (uint8_t)*c;
 		wanted = slowly_plain(text, n);
 		plain += wanted;
@@ -299,9 +282,7 @@ static void test_patterns(void)
 
 int main(void)
 {
-	const char *tier = getenv("TAPIO_FAST_TIER");
-
-	test_random_texts(tier && *tier == '2' ? 5000000 : 50000);
+	test_random_texts((uint32_t)(50000 * scale(100)));
 	for (redact_plain_fn *const *way = ways(); *way; way++)
 		test_plain_texts(*way, 200000);
 	test_ways_agree(1000000);

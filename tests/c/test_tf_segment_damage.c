@@ -120,7 +120,7 @@ static void test_every_flipped_byte_costs_its_block_alone(int dir_fd, const uint
 		bool first_copy = at < h.length, frame = at >= TF_SEG_FIRST;
 		if (!frame && !(first_copy && (at < 200 || at % 7 == 0)) && at % 97)
 			continue;
-		bool seen = flip(dir_fd, fd, bytes, at, (uint8_t)(1u << random_below(8)), ends);
+		bool seen = flip(dir_fd, fd, bytes, at, (uint8_t)(1u << rng_below(8)), ends);
 		CHECK(seen == (first_copy || frame));
 	}
 	close(fd);
@@ -132,13 +132,13 @@ static void test_random_damage_never_makes_rows_up(int dir_fd, const uint8_t *by
 	for (int round = 0; round < 3000; round++) {
 		size_t len = size;
 		memcpy(bad, bytes, size);
-		for (uint32_t k = 0; k < 1 + random_below(3); k++) {
-			size_t at = TF_SEG_FIRST + random_below((uint32_t)(len - TF_SEG_FIRST)), n = 1 + random_below((uint32_t)(len - at));
-			switch (random_below(5)) {
+		for (uint32_t k = 0; k < 1 + rng_below(3); k++) {
+			size_t at = TF_SEG_FIRST + rng_below((uint32_t)(len - TF_SEG_FIRST)), n = 1 + rng_below((uint32_t)(len - at));
+			switch (rng_below(5)) {
 			case 0: memset(bad + at, 0, n); break;
 			case 1: memmove(bad + at, bad + TF_SEG_FIRST, n < len - TF_SEG_FIRST ? n : 1); break; /* frames copied to a later place */
 			case 2: memmove(bad + at, bad + at + n, len - at - n); len -= n; break;               /* a piece cut out */
-			case 3: bad[at] ^= (uint8_t)(1 + random_below(255)); break;
+			case 3: bad[at] ^= (uint8_t)(1 + rng_below(255)); break;
 			default: if (len + n <= 2 * size) { memmove(bad + at + n, bad + at, len - at); len += n; } break; /* a piece twice */
 			}
 			if (len <= TF_SEG_FIRST)
@@ -230,8 +230,8 @@ static void test_hostile_headers_with_good_checksums(int dir_fd, const uint8_t *
 		memcpy(bad, bytes, size);
 		memcpy(&h, frame, sizeof(h));
 		uint32_t head = h.length - 4, fields = head - 40;
-		for (uint32_t k = 0; k < 1 + random_below(2); k++)
-			frame[40 + random_below(fields)] = random_below(2) ? (uint8_t)random_u64() : (uint8_t)(0xff * random_below(2));
+		for (uint32_t k = 0; k < 1 + rng_below(2); k++)
+			frame[40 + rng_below(fields)] = rng_below(2) ? (uint8_t)rng() : (uint8_t)(0xff * rng_below(2));
 		memcpy(&h, frame, sizeof(h));
 		if (h.payload_len > size - TF_SEG_FIRST - 8 - h.length)
 			continue; /* sealing would leave the buffer */

@@ -106,7 +106,7 @@ static void test_fields_are_found_by_name_and_the_rest_is_zero(int dir_fd)
 	struct tf_batch *b;
 	for (int i = 0; i < ROWS; i++) {
 		for (size_t k = 0; k < sizeof(mine[i]); k++)
-			((uint8_t *)&mine[i])[k] = (uint8_t)random_u64();
+			((uint8_t *)&mine[i])[k] = (uint8_t)rng();
 		memset(theirs[i], 0xaa, sizeof(theirs[i]));
 		memcpy(theirs[i] + 8, &mine[i], sizeof(mine[i]));
 	}
@@ -162,8 +162,8 @@ static void test_hostile_layouts_are_survived(int dir_fd)
 		h.n_domains = 2;
 		build_head(area, &h);
 		for (int k = 0; k < 1 + round % 4; k++)
-			area[sizeof(h) + random_below(h.length - sizeof(h) - 4)] = (uint8_t)random_u64();
-		uint32_t n = random_below(4) ? 2 : UINT32_MAX;
+			area[sizeof(h) + rng_below(h.length - sizeof(h) - 4)] = (uint8_t)rng();
+		uint32_t n = rng_below(4) ? 2 : UINT32_MAX;
 		memcpy(area + offsetof(struct tf_seg_head, n_domains), &n, 4);
 		uint8_t *exact = malloc(h.length);
 		memcpy(exact, area, h.length);
