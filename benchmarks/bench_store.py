@@ -7,7 +7,7 @@ from typing import Any
 
 from _harness import run
 
-from tapio_fast._core._bench import Zstd, planes
+from tapio_fast._core._bench_codec import Zstd, planes
 from tapio_fast.bench import drain, store
 
 RING = drain.memory_ring()

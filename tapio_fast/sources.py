@@ -157,7 +157,7 @@ class KernelSource(Source):
 
     def _of_process(self, config: Config) -> dict[str, Any]:
         """Return what [programs.process] asks of the kernel's side beside kinds."""
-        from tapio_fast._core._kernel import Globs
+        from tapio_fast._core._globs import Globs
 
         process = config.programs.process
         numbers: list[int] = []

@@ -15,7 +15,7 @@ import pytest
 
 import support
 from tapio_fast import schema
-from tapio_fast._core import _bench
+from tapio_fast._core import _bench, _bench_codec
 from tapio_fast._core._engine import Pool
 from tapio_fast.batch import RecordBatch
 from tapio_fast.bench import _main, _measure, _rows, drain, endtoend, hooks, live, main
@@ -112,9 +112,9 @@ def test_libbpf_needs_a_ring_of_the_kernels(ring: _bench.Ring) -> None:
 
 def test_planes_are_what_zstd_alone_compresses(records: list[bytes]) -> None:
     zstandard = pytest.importorskip("zstandard")
-    block = _bench.planes(b"".join(records), 120)
+    block = _bench_codec.planes(b"".join(records), 120)
     assert len(block) == 511 * 120 and block != b"".join(records)
-    size = _bench.Zstd(1, len(block)).compress([block])
+    size = _bench_codec.Zstd(1, len(block)).compress([block])
     other = len(zstandard.ZstdCompressor(level=1).compress(block))
     assert 0.9 < size / other < 1.1, "not the work that a plain zstd at level 1 does"
 

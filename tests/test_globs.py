@@ -9,7 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from support import tier_size
-from tapio_fast._core._kernel import Globs
+from tapio_fast._core._globs import Globs
 
 ALPHABET = b"ab-]![*?^\\|z\xe4\xff\n"
 names = st.binary(max_size=16) | st.lists(st.sampled_from(ALPHABET), max_size=16).map(bytes)

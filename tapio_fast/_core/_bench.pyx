@@ -4,9 +4,8 @@
 The rivals are what a Python program would otherwise do with a ring buffer: libbpf's callback in C; a callback that hands each
 record to Python as bytes, with the GIL held throughout or taken for each record; any C callback by its address (ctypes).
 """
-from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
+from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t, uintptr_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 from libcpp cimport bool as cbool
 
@@ -59,16 +58,6 @@ cdef extern from "tf_segment.h" nogil:
     int tf_segment_writer_open(int dir_fd, const tf_writer_opts *o, tf_segment_writer **out)
     void tf_segment_writer_stats(const tf_segment_writer *w, tf_writer_stats *out)
     int tf_segment_writer_close(tf_segment_writer *w)
-
-
-cdef extern from "tf_codec.h" nogil:
-    struct tf_codec:
-        pass
-    int tf_codec_open(int level, tf_codec **out)
-    void tf_codec_close(tf_codec *c)
-    size_t tf_codec_bound(size_t raw_len)
-    void tf_codec_planes(const uint8_t *rows, uint32_t n, uint32_t row_size, uint8_t *dst)
-    Py_ssize_t tf_codec_encode_bytes(tf_codec *c, const void *src, size_t n, uint8_t *dst, size_t cap)
 
 
 cdef int64_t check(int64_t rc, str doing) except -1:
@@ -266,41 +255,3 @@ def row(uint64_t i, bint mixed=False):
     cdef uint8_t data[184]
     cdef uint32_t n = tf_bench_row(i, mixed, data)
     return (<char *>data)[:n]
-
-
-def planes(const unsigned char[::1] rows, uint32_t row_size):
-    """Return rows as the store transforms them before it compresses: deltas, then byte planes."""
-    out = PyBytes_FromStringAndSize(NULL, rows.shape[0])
-    cdef uint8_t *dst = <uint8_t *>PyBytes_AsString(out)
-    with nogil:
-        tf_codec_planes(&rows[0], <uint32_t>(rows.shape[0] // row_size), row_size, dst)
-    return out
-
-
-cdef class Zstd:
-    """The store's compressor alone, with its level and parameters."""
-    cdef tf_codec *c
-    cdef uint8_t *dst
-    cdef size_t cap
-
-    def __init__(self, int level, size_t block_bytes):
-        check(tf_codec_open(level, &self.c), "open compressor")
-        self.cap = tf_codec_bound(block_bytes)
-        self.dst = <uint8_t *>malloc(self.cap)
-        if self.dst is NULL:
-            raise MemoryError()
-
-    def __dealloc__(self):
-        free(self.dst)
-        tf_codec_close(self.c)
-
-    def compress(self, list blocks):
-        """Compress each block by itself; return the bytes of all."""
-        cdef const unsigned char[::1] src
-        cdef Py_ssize_t n, total = 0
-        for block in blocks:
-            src = block
-            with nogil:
-                n = tf_codec_encode_bytes(self.c, &src[0], src.shape[0], self.dst, self.cap)
-            total += check(n, "compress")
-        return total

@@ -1,16 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
 from tapio_fast._core._engine import Source
+from tapio_fast._core._globs import Globs
 from tapio_fast._core._log import Log
 from tapio_fast.filtering._push import Plan
 
 STATES: tuple[str, ...]
-
-class Globs:
-    def __init__(self, patterns: Sequence[bytes]) -> None: ...
-    def match(self, name: bytes) -> bool: ...
 
 class KernelObject:
     def __init__(self, log: Log, *, bulk_bytes: int, kinds: Iterable[int], synth: bool = False, follow: bool = False,

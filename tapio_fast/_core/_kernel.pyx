@@ -7,10 +7,11 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from tapio_fast._core._engine cimport Source
+from tapio_fast._core._globs cimport Globs
 from tapio_fast._core._log cimport Log
 from tapio_fast._core.c_engine cimport tf_source
 from tapio_fast._core.c_object cimport (
-    tf_globs, tf_globs_compile, tf_globs_match, tf_map_info, tf_object, tf_object_attach, tf_object_close, tf_object_forget, tf_object_is_old,
+    tf_map_info, tf_object, tf_object_attach, tf_object_close, tf_object_forget, tf_object_is_old,
     tf_object_maps, tf_object_open, tf_object_opts, tf_object_program_stats, tf_object_programs, tf_object_reset_rings, tf_object_set_paths,
     tf_object_set_rate, tf_object_set_rules, tf_object_set_throttle, tf_object_source, tf_object_synth, tf_object_tampered, tf_probe,
     tf_boot_ns, tf_path_entry, tf_probe_run, tf_program_info, tf_rules_spec, tf_set_entry, tf_synth_args, tf_trie_entry, tf_weight_bits)
@@ -36,35 +37,6 @@ cdef void set_mask(uint64_t *mask, kinds):
     memset(mask, 0, 32)
     for kind in kinds:
         mask[<int>kind // 64] |= <uint64_t>1 << (<int>kind % 64)
-
-
-cdef class Globs:
-    """Name patterns (bytes), compiled; ValueError when they are too long together."""
-    cdef tf_globs *c
-
-    def __init__(self, patterns):
-        cdef size_t n = len(patterns), i
-        cdef const char **texts = <const char **>calloc(n + 1, sizeof(char *))
-        cdef int rc
-        kept = list(patterns)
-        self.c = <tf_globs *>calloc(1, sizeof(tf_globs))
-        try:
-            if texts is NULL or self.c is NULL:
-                raise MemoryError()
-            for i in range(n):
-                texts[i] = kept[i]
-            rc = tf_globs_compile(texts, n, self.c)
-        finally:
-            free(texts)
-        if rc < 0:
-            raise ValueError("the patterns are too long together")
-
-    def __dealloc__(self):
-        free(self.c)
-
-    def match(self, bytes name):
-        """Whether a name, up to its first NUL, matches one of them."""
-        return tf_globs_match(self.c, name, len(name))
 
 
 cdef class KernelObject:

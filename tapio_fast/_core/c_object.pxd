@@ -1,15 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
-# The externs of tf_object.h and tf_globs.h, and what of tf_sample.h goes with them.
+# The externs of tf_object.h, and what of tf_sample.h goes with them.
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libcpp cimport bool as cbool
+from tapio_fast._core._globs cimport tf_globs
 from tapio_fast._core.c_engine cimport tf_source
 
-
-cdef extern from "tf_globs.h" nogil:
-    struct tf_globs:
-        pass
-    int tf_globs_compile(const char *const *patterns, size_t n, tf_globs *out)
-    cbool tf_globs_match(const tf_globs *g, const char *name, size_t len)
 
 cdef extern from "tf_sample.h" nogil:
     uint64_t tf_boot_ns()

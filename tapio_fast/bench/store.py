@@ -8,7 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from tapio_fast._core._bench import Store, Zstd, planes
+from tapio_fast._core._bench import Store
+from tapio_fast._core._bench_codec import Zstd, planes
 from tapio_fast.bench._measure import Effort, expect, ratio, take_turns
 from tapio_fast.bench._rows import Row
 from tapio_fast.bench.drain import DOMAIN, ROW_BYTES, expected_bytes, memory_ring
