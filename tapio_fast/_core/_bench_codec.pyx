@@ -4,17 +4,10 @@ from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
 from libc.stdint cimport uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 
+from tapio_fast._core.c_store cimport (
+    tf_codec, tf_codec_bound, tf_codec_close, tf_codec_encode_bytes, tf_codec_open, tf_codec_planes)
+
 from tapio_fast.errors import error_for
-
-
-cdef extern from "tf_codec.h" nogil:
-    struct tf_codec:
-        pass
-    int tf_codec_open(int level, tf_codec **out)
-    void tf_codec_close(tf_codec *c)
-    size_t tf_codec_bound(size_t raw_len)
-    void tf_codec_planes(const uint8_t *rows, uint32_t n, uint32_t row_size, uint8_t *dst)
-    Py_ssize_t tf_codec_encode_bytes(tf_codec *c, const void *src, size_t n, uint8_t *dst, size_t cap)
 
 
 cdef Py_ssize_t check(Py_ssize_t rc, str doing) except -1:
