@@ -31,6 +31,10 @@ LONG = {
     "tests/bpf/test_pushdown_live.py::test_the_kernel_filters_what_is_certainly_false": "hundreds of filters; the look-ups are the same everywhere",
     **{f"tests/bpf/test_pushdown_live.py::test_connections_are_judged_where_they_are_made[{name}]": "comm and dest_ip are beside it"
        for name in ("uid", "dest_port", "source_port", "source_ip")},
+    **{f"tests/bpf/test_pushdown_live.py::test_files_are_judged_by_their_path[{asked}]": "others are beside it, the same look-ups" for asked in (
+        'path startswith "{there}/x"-False', 'path == "{there}/one"-True', 'path == "{there}/on"-False', 'path != "{there}/one"-False',
+        'path in ("/nowhere", "{there}/one") and pid > 0-True', 'path startswith ("/nowhere/", "{there}") or pid == 1-True',
+        'path startswith "/nowhere" or uid == 4294967294-False')},
     **{f"tests/bpf/test_keyed.py::{test}": "long loads; real connections are beside it" for test in (
         "test_a_process_is_kept_whole_or_not_at_all", "test_all_kinds_of_a_process_share_its_fate",
         "test_a_connection_is_kept_whole_or_not_at_all", "test_a_change_of_rate_leaves_the_fate_of_those_who_were_there",
@@ -39,6 +43,13 @@ LONG = {
     "tests/bpf/test_paths.py::test_a_path_rewritten_during_the_call_is_never_taken_for_true": "thousands of calls",
     **{f"tests/bpf/test_paths.py::test_the_nearest_configured_directory_decides[chosen{n}-wanted{n}]": "other settings, the same code"
        for n in (0, 1, 2, 3, 5, 6, 7)},
+    **{f"tests/bpf/test_runc.py::{test}": "another runtime is beside it" for test in (
+        "test_start_and_stop_once_each[short-6]", "test_namespaces_and_group_are_those_of_proc[runc]", "test_its_control_groups[runc]")},
+    **{f"tests/bpf/{test}": "another one is beside it, the same programs" for test in (
+        "test_container.py::test_the_hosts_root_is_known_however_deep[1]", "test_process.py::test_by_cgroup_and_by_pid_the_same_is_found[pid]",
+        "test_signal.py::test_signal_between_processes[tgkill]", "test_signal.py::test_signal_between_processes[sigqueue]",
+        "test_udp.py::test_processes_that_share_a_socket[127.0.0.1]", "test_udp.py::test_a_connected_socket_that_sends_elsewhere[127.0.0.1]")},
+    "tests/bpf/test_paths.py::test_without_a_gate_the_pump_decides_the_same": "judged in user space",
     "tests/bpf/test_runc.py::test_ordinary_work_is_no_escape": "a container each",
     "tests/bpf/test_runc.py::test_a_container_without_rights_tries": "a container each",
     "tests/bpf/test_runc.py::test_into_the_hosts_mount_namespace": "a container each",
@@ -68,11 +79,15 @@ LONG = {
     "tests/bpf/test_network_events.py::test_an_address_rewritten_during_connect_never_changes_the_record": "thousands of calls",
     "tests/bpf/test_network_events.py::test_what_is_switched_off_attaches_nothing": "switches",
     "tests/bpf/test_network_events.py::test_binds_of_other_protocols_are_left_out": "switches",
+    **{f"tests/bpf/test_network_events.py::test_with_all_events_on_nothing_else_appears[{which}]": "the other family or another call is beside it"
+       for which in ("life-more0-counts0-::1", "refused-more1-counts1-127.0.0.1", "refused-more1-counts1-::1", "udp_talk-more2-counts2-127.0.0.1",
+                     "udp_refused-more3-counts3-127.0.0.1")},
     **{f"tests/bpf/test_network_events.py::{test}[{host}]": "the other family is the same program" for test, host in (
         ("test_every_state_of_a_connection", "::1"), ("test_lost_segments_are_drops_and_retransmissions", "::1"),
         ("test_owners_of_lost_segments", "::1"), ("test_reset_of_a_connection", "127.0.0.1"), ("test_connection_to_a_closed_port", "::1"),
         ("test_round_trips_one_sample_a_second", "::1"), ("test_udp_flows", "False-127.0.0.1"), ("test_udp_flows", "False-::ffff:127.0.0.1"),
-        ("test_udp_flows", "True-::1"), ("test_single_udp_operations", "127.0.0.1"), ("test_udp_to_a_closed_port", "127.0.0.1"))},
+        ("test_udp_flows", "True-::1"), ("test_udp_flows", "True-::ffff:127.0.0.1"),
+        ("test_single_udp_operations", "127.0.0.1"), ("test_udp_to_a_closed_port", "127.0.0.1"))},
     **{f"tests/bpf/test_dns.py::test_queries_and_answers[{which}]": "another one is beside it" for which in ("False-::1", "True-127.0.0.1")},
 }
 
