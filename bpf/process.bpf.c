@@ -152,7 +152,7 @@ static __always_inline void tf_emit_exit(struct task_struct *task)
 	__u16 flags;
 
 	tf_read_who(&who, task, &flags);
-	tf_copy_comm(who.comm, leader);
+	tf_who_is_leader(&who, leader);
 	if (tf_admit(&g, &who, TF_K_PROCESS_EXIT)) {
 		e = tf_reserve(&g, TF_K_PROCESS_EXIT, struct tf_process);
 		if (e) {

@@ -93,12 +93,12 @@ struct tf_fact_process *tf_fact_process_at(const struct tf_facts *f, uint32_t pi
 	return p;
 }
 
-struct tf_fact_process *tf_fact_process_by_pid(const struct tf_facts *f, uint32_t pid, uint64_t ts_ns)
+struct tf_fact_process *tf_fact_process_by_pid(const struct tf_facts *f, uint32_t pid, uint64_t ts_ns, uint64_t lived_ns)
 {
 	struct tf_fact_process *best = NULL;
 
 	for (struct tf_fact_process *p = pid ? *place_of(f, pid) : NULL; p; p = p->next)
-		if (p->pid == pid && p->start_ns <= ts_ns && (!best || p->start_ns > best->start_ns))
+		if (p->pid == pid && p->start_ns <= ts_ns && (!p->dead || p->exit_ns >= lived_ns) && (!best || p->start_ns > best->start_ns))
 			best = p;
 	return best;
 }
@@ -195,8 +195,9 @@ struct tf_fact_cgroup *tf_fact_cgroup_need(struct tf_facts *f, uint64_t id, bool
 	return c;
 }
 
-void tf_fact_process_ended(struct tf_facts *f, struct tf_fact_process *p)
+void tf_fact_process_ended(struct tf_facts *f, struct tf_fact_process *p, uint64_t ts_ns)
 {
+	p->exit_ns = ts_ns;
 	unlist(f, p);
 	p->dead = true;
 	list(f, p);

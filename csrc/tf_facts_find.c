@@ -85,7 +85,7 @@ static uint32_t walk_up(const struct tf_facts *f, const struct tf_header *h, str
 	if (!p || !p->has_parent) { /* the row names a pid, and no more */
 		if (!h->ppid || !max)
 			return 0;
-		p = f ? tf_fact_process_by_pid(f, h->ppid, h->ts_ns) : NULL;
+		p = f ? tf_fact_process_by_pid(f, h->ppid, h->ts_ns, h->start_ns) : NULL;
 		up[n++] = (struct line){h->ppid, p};
 	}
 	while (p && p->has_parent && n < max) {

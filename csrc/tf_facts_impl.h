@@ -35,7 +35,7 @@ struct tf_version {
 struct tf_fact_process {
 	struct tf_fact_process *next;		/* in its place of the hash table, by pid */
 	struct tf_fact_process *older, *newer;	/* in the list of its state */
-	uint64_t start_ns;
+	uint64_t start_ns, exit_ns;		/* exit_ns: where it is dead */
 	uint64_t parent_start_ns, link_ns;	/* link_ns: time of the row that named the parent */
 	uint32_t pid, parent;
 	bool has_parent, dead;
@@ -67,11 +67,12 @@ struct tf_fact_string *tf_fact_string_get(struct tf_facts *f, const uint8_t *p, 
 void tf_fact_string_drop(struct tf_facts *f, struct tf_fact_string *s);			/* NULL is fine */
 /* tf_facts.c */
 struct tf_fact_process *tf_fact_process_at(const struct tf_facts *f, uint32_t pid, uint64_t start_ns);	/* NULL = not known */
-struct tf_fact_process *tf_fact_process_by_pid(const struct tf_facts *f, uint32_t pid, uint64_t ts_ns);	/* youngest that had started */
+struct tf_fact_process *tf_fact_process_by_pid(const struct tf_facts *f, uint32_t pid, uint64_t ts_ns, uint64_t lived_ns);	/* youngest that had
+											 * started by ts_ns, and not ended before lived_ns */
 struct tf_fact_cgroup *tf_fact_cgroup_at(const struct tf_facts *f, uint64_t id, bool v1);
 struct tf_fact_process *tf_fact_process_need(struct tf_facts *f, uint32_t pid, uint64_t start_ns);	/* makes it, or makes it young; NULL */
 struct tf_fact_cgroup *tf_fact_cgroup_need(struct tf_facts *f, uint64_t id, bool v1);
-void tf_fact_process_ended(struct tf_facts *f, struct tf_fact_process *p);
+void tf_fact_process_ended(struct tf_facts *f, struct tf_fact_process *p, uint64_t ts_ns);
 void tf_facts_fit(struct tf_facts *f);		/* evicts until the texts fit */
 /* tf_facts_learn.c */
 void tf_version_drop(struct tf_facts *f, struct tf_version *v);

@@ -9,7 +9,16 @@ void tf_version_drop(struct tf_facts *f, struct tf_version *v)
 		tf_fact_string_drop(f, v->text[i]);
 }
 
-/* Room for a version at this time: behind those that are as old or older. Of too many the oldest goes. */
+/* The version that goes for a new one: the oldest name, since a process can give itself many, else the oldest execution. */
+static uint8_t dispensable(const struct tf_fact_process *p)
+{
+	for (uint8_t i = 0; i < p->n; i++)
+		if (p->v[i].sort == TF_V_NAME)
+			return i;
+	return 0;
+}
+
+/* Room for a version at this time: behind those that are as old or older. Of too many one goes. */
 static struct tf_version *add_version(struct tf_facts *f, struct tf_fact_process *p, uint64_t ts_ns, uint8_t sort)
 {
 	uint8_t at = p->n;
@@ -17,11 +26,16 @@ static struct tf_version *add_version(struct tf_facts *f, struct tf_fact_process
 	while (at && p->v[at - 1].ts_ns > ts_ns)
 		at--;
 	if (p->n == TF_FACT_VERSIONS) {
+		const uint8_t gone = dispensable(p);
+
 		f->s.evicted_versions++;
-		if (!at)
-			return NULL; /* it would be the oldest itself */
-		tf_version_drop(f, &p->v[0]);
-		memmove(p->v, p->v + 1, --at * sizeof(*p->v));
+		if (p->v[gone].sort == TF_V_NAME ? sort == TF_V_NAME && at <= gone : !at)
+			return NULL; /* it would be the one itself */
+		tf_version_drop(f, &p->v[gone]);
+		if (at > gone)
+			memmove(p->v + gone, p->v + gone + 1, (--at - gone) * sizeof(*p->v));
+		else
+			memmove(p->v + at + 1, p->v + at, (gone - at) * sizeof(*p->v));
 	} else {
 		memmove(p->v + at + 1, p->v + at, (p->n - at) * sizeof(*p->v));
 		p->n++;
@@ -87,7 +101,7 @@ static void learn_process(struct tf_facts *f, const struct tf_rows *r, const uin
 		return;
 	switch (tf_kind_of(TF_PROCESS, e.h.subtype)) {
 	case TF_K_PROCESS_EXEC: learn_exec(f, p, r, row, &e.h); break;
-	case TF_K_PROCESS_EXIT: tf_fact_process_ended(f, p); break;
+	case TF_K_PROCESS_EXIT: tf_fact_process_ended(f, p, e.h.ts_ns); break;
 	case TF_K_PROCESS_FORK:
 		v = add_version(f, p, e.h.ts_ns, TF_V_FORK);
 		if (v) {

@@ -19,6 +19,7 @@ struct maker {
 	struct tf_filter_error *err;
 	uint32_t value;			/* the one at work */
 	struct tf_value *regex;		/* [t->n] expressions to compile */
+	uint32_t *regex_of;		/* [t->n] the values that they come from */
 	uint32_t n_regex;
 	uint8_t text[4 * TF_RE_MAX_PATTERN + 8];
 };
@@ -88,7 +89,7 @@ static int check_each(struct maker *k)
 		struct tf_regex *re;
 		int rc;
 
-		k->value = i;
+		k->value = k->regex_of[i];
 		rc = compile(k, &k->regex[i], &re);
 		if (rc)
 			return rc;
@@ -123,7 +124,7 @@ static int compile_each(struct maker *k, uint32_t from, uint32_t n)
 	for (uint32_t i = from; !rc && i < from + n; i++) {
 		struct tf_regex *re;
 
-		k->value = i;
+		k->value = k->regex_of[i];
 		rc = compile(k, &k->regex[i], &re);
 		if (!rc)
 			rc = keep(k, re);
@@ -196,6 +197,7 @@ static int add_regex(struct maker *k, const uint8_t *p, uint32_t len)
 
 	if (!copy)
 		return -ENOMEM;
+	k->regex_of[k->n_regex] = k->value;
 	k->regex[k->n_regex++] = (struct tf_value){copy, len};
 	return 0;
 }
@@ -335,7 +337,8 @@ int tf_matcher_make(struct tf_filter *f, struct tf_test *t, struct tf_filter_err
 	k->err = err;
 	k->m = t->matcher = tf_filter_take(f, 1, sizeof(*t->matcher));
 	k->regex = tf_filter_take(f, (size_t)t->n + 1, sizeof(*k->regex));
-	if (k->m && k->regex)
+	k->regex_of = tf_filter_take(f, (size_t)t->n + 1, sizeof(*k->regex_of));
+	if (k->m && k->regex && k->regex_of)
 		rc = make(k);
 	free(k);
 	return rc;

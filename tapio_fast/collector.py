@@ -61,6 +61,8 @@ class Collector:
             if value is not None:
                 raise ConfigError(f"Collector({name}=...) is not available in this version; leave it out")
         config = Config.default() if config is None else config
+        if not isinstance(config, Config):
+            raise ConfigError(f"a configuration is a Config, not {type(config).__name__}: Config.from_file(path), or Config.default().replace(...)")
         self.config = config if sampler is None else sampled(config, sampler)
         self._asked = as_filter(filter)         # what the user gave; in force is what the configuration asks for as well
         self._asked.check_usable()

@@ -153,6 +153,13 @@ def sampling_rates(config: Config, kinds: set[str]) -> dict[str, float]:
     return rates
 
 
+def summed_kinds(config: Config) -> frozenset[str]:
+    """Return the kinds of operations that the kernel adds up instead of telling each."""
+    file, network = config.programs.file, config.programs.network
+    reads = {"file.read", "file.write"} if file.aggregate and not file.capture_content else set()
+    return frozenset(reads | ({"network.send", "network.recv"} if network.aggregate else set()))
+
+
 def kernel_options(config: Config) -> int:
     """Return the bits of enum tf_option."""
     programs = config.programs

@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tapio_fast import sampling, schema, syscalls
-from tapio_fast.enabled import OPTION_PUSHED, PATH_MONITOR, enabled_kinds, kernel_options, kernel_paths, keyed_kinds, sampling_rates
+from tapio_fast.enabled import OPTION_PUSHED, PATH_MONITOR, enabled_kinds, kernel_options, kernel_paths, keyed_kinds, sampling_rates, summed_kinds
 from tapio_fast.errors import ClosedError, ConfigError, FilterError
 from tapio_fast.filtering import EventFilter, KernelFilter, left_out
 from tapio_fast.filtering._push import Plan, facts_needed, plan
@@ -112,11 +112,12 @@ class KernelSource(Source):
         if self._object is not None:
             raise ClosedError("this source was used by another collector; make a new one")
         self._wanted = self._enabled(config)
-        self._kinds = self._wanted | (frozenset() if self._synth else facts_needed(filter.tree))
+        self._kinds = self._wanted | (frozenset() if self._synth else facts_needed(filter.tree, self._wanted))
         kinds = _numbers(self._kinds)
         keyed = keyed_kinds(config, self._kinds)
         self._limit = config.performance.map_entries_limit
-        first = plan(filter.tree, self._kinds, self._limit)
+        self._summed = summed_kinds(config)
+        first = plan(filter.tree, self._kinds, self._limit, summed=self._summed)
         self._pushed = not first.exact
         self._object = KernelObject(
             log, bulk_bytes=config.performance.ring_buffer_size_mb << 20, kinds=kinds, synth=self._synth,
@@ -131,6 +132,8 @@ class KernelSource(Source):
             **self._of_process(config), **self._options)
         self._pushed &= not self._object.judges_ids_only()
         self._set_paths(config)
+        for sentence in () if self._synth else filter.wanting(self._wanted):
+            _log.warning("%s", sentence)
         self._push(self._plan_of(filter))
         for kind, rate in sampling_rates(config, self._kinds).items():
             self.set_rate(kind, rate)
@@ -176,11 +179,11 @@ class KernelSource(Source):
         return {"syscalls": numbers, "globs": globs, "usage_ns": round(process.usage_interval * 1e9)}
 
     def _plan_of(self, filter: EventFilter) -> Plan:
-        missing = facts_needed(filter.tree) - self._kinds
+        missing = facts_needed(filter.tree, self._kinds) - self._kinds
         if missing and not self._synth:
             _log.warning("the filter joins facts that are told by %s, which are not collected: their programs are loaded only for a filter "
                          "that is given from the start; until then only what ran before is known", ", ".join(sorted(missing)))
-        return plan(self._narrowed(filter).tree, self._kinds, self._limit, self._pushed)
+        return plan(self._narrowed(filter).tree, self._kinds, self._limit, self._pushed, self._summed)
 
     def _narrowed(self, filter: EventFilter) -> EventFilter:
         return filter if self._kinds == self._wanted else KernelFilter(kinds=self._wanted).joined(filter)

@@ -78,9 +78,10 @@ class Facts:
         named = [r for r in self.rows_of(key) if r["parent_start_ns"] and r["ppid"]]
         return (named[0]["ppid"], named[0]["parent_start_ns"]) if named else None
 
-    def by_pid(self, pid: int, ts: int) -> Key | None:
-        """The process that had this pid: the youngest that had started by then."""
-        starts = [r["start_ns"] for r in self.process if r["pid"] == pid and r["start_ns"] <= ts]
+    def by_pid(self, pid: int, ts: int, lived: int) -> Key | None:
+        """The process that had this pid: the youngest that had started by then, and not ended before a time."""
+        ended = {r["start_ns"]: r["ts_ns"] for r in self.process if r["pid"] == pid and r["domain"] == "process" and kind_of(r) == "exit"}
+        starts = [r["start_ns"] for r in self.process if r["pid"] == pid and r["start_ns"] <= ts and ended.get(r["start_ns"], lived) >= lived]
         return (pid, max(starts)) if starts and pid else None
 
     def parents(self, row: Row) -> list[Key]:
@@ -89,7 +90,7 @@ class Facts:
             return []
         at = self.parent_of((row["pid"], row["start_ns"]))
         if at is None and row["ppid"]:
-            at = self.by_pid(row["ppid"], row["ts_ns"])
+            at = self.by_pid(row["ppid"], row["ts_ns"], row["start_ns"])
             if at is None:
                 return [(row["ppid"], -1)]
         found: list[Key] = []

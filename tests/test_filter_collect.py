@@ -182,3 +182,32 @@ def test_a_swap_of_rules_at_speed_judges_each_record_by_one_generation() -> None
             assert (np.diff(mine) == mask + 1).all(), "a record of the generation is missing"
     cells = stats.by_kind["cpu.usage"]
     assert cells["k_filtered"] == 0 and cells["u_filtered"] == sum(source.tried.values()) - len(rows)
+
+
+def test_hits_learn_a_batch_once(memory: tapio.MemorySource) -> None:
+    """Eight executions are remembered: the first of six is there for both questions."""
+    with tapio.Collector(source=memory) as collector:
+        collector.fileno()
+        for number in range(6):
+            row = np.zeros(1, schema.DTYPES["process"])[0]
+            row["pid"], row["tid"], row["start_ns"], text = 70, 70, 5, b"/bin/e%d" % number
+            row["exe"] = (0, len(text), len(text))
+            memory.fill("process.exec", row, tail=text)
+        batch = live.everything(collector)
+    rule = FilterRule(name="first", expr='kind == process.exec and exe == "/bin/e0"')
+    chosen = EventFilter('process_exe == "/bin/e0"', rules=[rule])
+    assert [(event.details["exe"], rules) for event, rules in chosen.hits(batch)] == [("/bin/e0", (rule,))]
+
+
+def test_rules_about_what_is_not_collected_are_told() -> None:
+    chosen = EventFilter(rules=[FilterRule(name="files", expr="type == file"), FilterRule(name="some", expr="pid == 3")])
+    found = chosen.explain(tapio.Config.default())
+    assert any("rule 'files' matches nothing" in line and "file.open" in line and "[programs]" in line for line in found.kernel)
+    assert not any("rule 'some'" in line for line in found.kernel)
+    whole = tapio.Config.default().replace(programs={"file": {"enabled": True}})
+    assert not any("matches nothing" in line for line in chosen.explain(whole).kernel)
+
+
+def test_a_rule_that_needs_enrichment_is_named() -> None:
+    with pytest.raises(tapio.FilterError, match=r"rule 'b': pod: this needs enrichment"):
+        EventFilter(rules=[FilterRule(name="a", expr="pid == 3"), FilterRule(name="b", expr="pod == x")]).check_usable()

@@ -23,7 +23,7 @@ def test_a_tree_is_what_its_text_says() -> None:
     ops, shapes, deepest = set(), set(), 0
 
     @given(filter_trees.trees())
-    @settings(max_examples=tier_size(250, 2_000), deadline=None, derandomize=True)
+    @settings(max_examples=tier_size(800, 4_000), deadline=None, derandomize=True)
     def holds(tree: Node) -> None:
         nonlocal deepest
         check_tree(tree)

@@ -10,7 +10,7 @@ import pytest
 from support import tier_size
 from tapio_fast import schema
 from tapio_fast.filtering._parser import parse
-from tapio_fast.filtering._push import Plan, plan
+from tapio_fast.filtering._push import Plan, facts_needed, plan
 from tapio_fast.filtering._tables import BYTES, NUMBERS, PATHS
 
 KINDS = ("cpu.usage", "cpu.load", "network.connect", "file.open")
@@ -99,3 +99,29 @@ def test_what_does_not_fit_is_left_to_user_space_and_says_so() -> None:
 def test_programs_that_look_at_ids_only_get_no_other_table() -> None:
     found = plan(parse("uid == 5 and pid in (1, 2) and cgroup_id in (0..1000000)"), KINDS, limit=10_000, pushed=False)
     assert found.tables.flags == 1 << NUMBERS["pid"] and not found.tables.tries and not found.exact
+
+
+ALL = [kind.name for kind in schema.KINDS if kind.domain != schema.META]
+
+
+def test_every_record_has_a_severity() -> None:
+    for text in ("exists severity", "exists kind and exists severity"):
+        assert len(plan(parse(text), ALL).clauses) == len(ALL), text
+    assert not plan(parse("not exists severity"), ALL).clauses
+
+
+def test_who_forked_whom_is_collected_where_user_space_judges_descent_again() -> None:
+    telling = {schema.KIND_BY_NAME[name].number for name in ("process.exec", "process.fork", "process.exit")}
+    for text, needed in (("descendant_of 10", False), ("descendant_of 10 and type == file", False),
+                         ("descendant_of 10 and type == file or dest_port == 22", True),
+                         ("descendant_of 10 and type == file or descendant_of 11 and type == network", True)):
+        assert (telling <= set(plan(parse(text), ALL).clauses)) == (needed or text == "descendant_of 10"), text
+        assert bool(facts_needed(parse(text), ALL)) == needed, text
+
+
+def test_what_is_added_up_is_not_judged_by_the_thread_that_did_it() -> None:
+    summed = frozenset({"file.read"})
+    found = plan(parse("type == file and comm == lead and pid == 5"), ALL, summed=summed)
+    texts = {name: line for line in found.text() for name in line.partition(":")[0].split(", ")}
+    assert "comm" not in texts["file.read"].partition(":")[2] and "pid == 5" in texts["file.read"] and "comm" in texts["file.open"].partition(":")[2]
+    assert not found.exact

@@ -74,13 +74,13 @@ static __always_inline void tf_emit_faults(struct task_struct *task)
 
 	tf_key_of(&key, task);
 	tf_read_who(&who, task, &flags);
+	tf_who_is_leader(&who, tf_plain_task(task)->group_leader);
 	if (tf_admit(&g, &who, TF_K_MEMORY_PAGE_FAULT)) {
 		waited = bpf_map_lookup_elem(&tf_fault_ns, &key);
 		e = tf_reserve(&g, TF_K_MEMORY_PAGE_FAULT, struct tf_memory);
 		if (e) {
 			tf_fill_gate(&g, &e->h, TF_K_MEMORY_PAGE_FAULT);
 			tf_fill_task(&e->h, &who, task->group_leader, flags);
-			tf_copy_comm(e->h.comm, task->group_leader); /* `who` has the thread's that died last */
 			tf_clear_memory(e);
 			e->duration_ns = waited ? *waited : 0;
 			tf_sum_faults(e, task);

@@ -160,6 +160,14 @@ static __always_inline void tf_read_who(struct tf_who *who, struct task_struct *
 		who->uid = TF_GO(plain, real_cred, uid.val);
 }
 
+/* The leader's name and user, as the row of a whole process has them, for the gate to judge: `who` was read from the thread that died last. */
+static __always_inline void tf_who_is_leader(struct tf_who *who, struct task_struct *leader)
+{
+	tf_copy_comm(who->comm, leader);
+	if (tf_judges_more())
+		who->uid = TF_GO(leader, real_cred, uid.val);
+}
+
 /* tf_read_who and tf_admit in one: what is refused by kind or process id costs no look at the rest of the task. */
 static __always_inline bool tf_admit_task(struct tf_gate *g, struct tf_who *who, struct task_struct *task, __u16 *flags, const __u32 kind)
 {

@@ -10,7 +10,7 @@ from typing import Any
 
 from tapio_fast.errors import FilterError
 from tapio_fast.filtering._fields import Field, catalogue
-from tapio_fast.filtering._patterns import MAX_PATTERN, check_regex
+from tapio_fast.filtering._patterns import MAX_PATTERN, check_glob, check_regex
 from tapio_fast.filtering._tree import MAX_DEPTH, MAX_VALUES, TEXT_OPS, And, Const, Node, Not, Or, Test
 from tapio_fast.filtering._values import ALL_KINDS, bounds
 
@@ -92,6 +92,9 @@ def _texts(what: str, op: str, args: tuple[Any, ...], icase: bool) -> None:
     if op == "regex":
         for value in args:
             check_regex(value, icase)
+    if op == "glob":
+        for value in args:
+            check_glob(value, icase)
 
 
 def _floats(what: str, test: Test) -> None:

@@ -20,7 +20,7 @@ from tapio_fast import schema
 from tapio_fast._escape import escape
 from tapio_fast.errors import FilterError
 from tapio_fast.filtering._parser import parse
-from tapio_fast.filtering._push import plan
+from tapio_fast.filtering._push import plan, unmet
 from tapio_fast.filtering._rules import FilterRule
 from tapio_fast.filtering._text import to_text
 from tapio_fast.filtering._tree import TRUE, Node, all_of, any_of, leaves, without
@@ -72,6 +72,10 @@ class FilterStats:
     __module__ = "tapio_fast"
 
 
+def _later(tree: Node) -> list[str]:
+    return sorted({test.field.name for test in leaves(tree) if test.field.source == "later"})
+
+
 def _bools(bits: bytes, n: int) -> np.ndarray:
     return np.unpackbits(np.frombuffer(bits, np.uint8), count=n, bitorder="little").astype(bool)
 
@@ -88,7 +92,7 @@ class EventFilter:
 
     def __init__(self, expr: str | None = None, *, rules: Iterable[FilterRule] = (), tree: Node | None = None) -> None:
         if expr is not None and not isinstance(expr, str):
-            raise FilterError(f"an expression is a str, not {type(expr).__name__}")
+            raise FilterError(f"an expression is a str, not {type(expr).__name__}; FilterRule objects go to rules=[...]")
         self._expr = parse(expr or "") if tree is None else tree
         self._rules: tuple[FilterRule, ...] = ()
         self._lock = threading.Lock()
@@ -109,7 +113,8 @@ class EventFilter:
             if name in names:
                 raise FilterError(f"two rules are named {name!r}; give each a name of its own")
             names[name] = 0
-        self._rules, self._hits, self._program = rules, names, None
+        with self._lock:
+            self._rules, self._hits, self._program = rules, names, None
 
     # -- where it comes from ---------------------------------------------------------------------------------------------
 
@@ -132,14 +137,21 @@ class EventFilter:
         return cls._imported(from_falco(path), path)
 
     @classmethod
-    def from_rules(cls, path: str | os.PathLike[str]) -> EventFilter:
-        """Return a filter out of rules of any form that can be told by their content: ours (TOML), Sigma, Falco."""
+    def from_rules(cls, path: str | os.PathLike[str], *more: str | os.PathLike[str]) -> EventFilter:
+        """Return a filter out of rules of any form that can be told by their content: ours (TOML), Sigma, Falco; of several files or
+        directories together."""
         from tapio_fast.filtering._load import load_rules
 
-        return cls._imported(load_rules(path), path)
+        return cls._imported(load_rules(path, *more), path)
 
     @classmethod
     def _imported(cls, found: Imported, path: str | os.PathLike[str]) -> EventFilter:
+        from tapio_fast.filtering._imported import Imported, Refusal
+
+        later = {rule.name: _later(rule.node) for rule in found.rules}
+        refusals = found.refusals + tuple(Refusal(rule.name, rule.source, f"{', '.join(later[rule.name])}: this needs enrichment, which is not "
+                                                  "available in this version") for rule in found.rules if later[rule.name])
+        found = Imported(tuple(rule for rule in found.rules if not later[rule.name]), refusals, found.disabled)
         for refusal in found.refusals:
             _log.warning("rule left out: %s", escape(str(refusal)))
         if not found.rules:
@@ -173,27 +185,49 @@ class EventFilter:
 
     def needs(self) -> list[str]:
         """Return the names of the fields that need enrichment."""
-        return sorted({test.field.name for test in leaves(self.tree) if test.field.source == "later"})
+        return _later(self.tree)
 
     def check_usable(self) -> None:
         """Raise FilterError when the filter asks for what this version cannot tell."""
-        later = self.needs()
-        if later:
-            raise FilterError(f"{', '.join(later)}: this needs enrichment, which is not available in this version; take it out of the "
+        named = [(f"rule {name!r}: ", rule.tree) for name, rule in zip(self._hits, self._rules, strict=True)]
+        for where, tree in [("", self._expr), *named]:
+            later = _later(tree)
+            if not later:
+                continue
+            raise FilterError(f"{where}{', '.join(later)}: this needs enrichment, which is not available in this version; take it out of the "
                               "filter (it parses, and explain() shows it, so that rules can be written already)")
 
     def explain(self, config: Any = None) -> Explanation:
         """Return what the kernel would judge, under a configuration (None = the default), and what is left to user space."""
         from tapio_fast.config import Config
-        from tapio_fast.enabled import enabled_kinds
+        from tapio_fast.enabled import enabled_kinds, summed_kinds
         from tapio_fast.filtering._from_config import left_out
 
         config = Config.default() if config is None else config
-        found = plan(self.tree, enabled_kinds(config), config.performance.map_entries_limit)
+        wanting = self.wanting(enabled_kinds(config))
+        found = plan(self.tree, enabled_kinds(config), config.performance.map_entries_limit, summed=summed_kinds(config))
         user = () if found.exact else tuple(found.why) or ("what passes is judged again by the row itself",)
         stays = left_out(config).text()
         by_config = [f"[programs], by names and directories of its own: {stays}"] if stays != "all" else []
-        return Explanation(self.text(), (*found.text(), *by_config), user, tuple(self.needs()))
+        return Explanation(self.text(), (*found.text(), *wanting, *by_config), user, tuple(self.needs()))
+
+    def wanting(self, enabled: Iterable[str]) -> list[str]:
+        """Return a sentence for the expression and each rule that can match nothing, since no kind that it is about is collected.
+
+        enabled : names of the kinds that are
+        """
+        enabled = frozenset(enabled)
+        trees = [("the filter", self._expr)] if self._expr != TRUE else []
+        trees += [(f"rule {name!r}", all_of([self._expr, rule.tree])) for name, rule in zip(self._hits, self._rules, strict=True)]
+        found = []
+        for what, tree in trees:
+            kinds = unmet(tree, enabled)
+            if kinds:
+                domains = ", ".join(dict.fromkeys(kind.partition(".")[0] for kind in kinds))
+                shown = ", ".join(kinds[:4]) + (" ..." if len(kinds) > 4 else "")
+                found.append(f"{what} matches nothing: it is about {shown}, which the configuration does not collect; enable them in [programs] "
+                             f"({domains}; `tapio-fast list events` tells what each needs)")
+        return found
 
     # -- what it does ----------------------------------------------------------------------------------------------------
 
@@ -202,11 +236,11 @@ class EventFilter:
         from tapio_fast.filtering._program import compile_filter
 
         self.check_usable()
-        trees = [self._expr, *(rule.tree for rule in self._rules)]
-        if followed:
-            expr, *rules = [without(tree, "follow") for tree in trees]
-            return compile_filter(expr, rules, self.rule_names)
         with self._lock:
+            trees = [self._expr, *(rule.tree for rule in self._rules)]
+            if followed:
+                expr, *rules = [without(tree, "follow") for tree in trees]
+                return compile_filter(expr, rules, self.rule_names)
             if self._program is None:
                 self._program = compile_filter(trees[0], trees[1:], self.rule_names)
             return self._program
@@ -219,9 +253,13 @@ class EventFilter:
         if by not in ("row", "rule"):
             raise ValueError(f'by is "row" or "rule", not {by!r}')
         program, facts = self._compiled(), self._learned(batch)
-        if by == "row":
-            found = self._count(batch, program, facts)
-            return {schema.DOMAIN_NAMES[d]: _bools(bits, batch.count(d)) for d, bits in found.items()}
+        return self._by_row(batch, program, facts) if by == "row" else self._by_rule(batch, program, facts)
+
+    def _by_row(self, batch: RecordBatch, program: Any, facts: Any) -> dict[str, np.ndarray]:
+        found = self._count(batch, program, facts)
+        return {schema.DOMAIN_NAMES[d]: _bools(bits, batch.count(d)) for d, bits in found.items()}
+
+    def _by_rule(self, batch: RecordBatch, program: Any, facts: Any) -> dict[str, dict[str, np.ndarray]]:
         rules: dict[str, dict[str, np.ndarray]] = {name: {} for name in self._hits}
         for d, (_, each) in program.match_rules(batch._core, facts).items():
             for name, bits in zip(rules, each, strict=True):
@@ -230,8 +268,9 @@ class EventFilter:
 
     def hits(self, batch: RecordBatch) -> Iterator[tuple[RawEvent, tuple[FilterRule, ...]]]:
         """Yield the events that match, in time order, each with the rules that it hit (none without rules): convenient and slow."""
-        found = self.match(batch)
-        rules = self.match(batch, by="rule") if self._rules else {}
+        program, facts = self._compiled(), self._learned(batch)         # once: what is learned twice pushes older facts out
+        found = self._by_row(batch, program, facts)
+        rules = self._by_rule(batch, program, facts) if self._rules else {}
         for domain, row, event in batch.placed_events(found):
             yield event, tuple(rule for rule, name in zip(self._rules, rules, strict=True) if rules[name][domain][row])
 

@@ -54,8 +54,9 @@ def left_out(config: Config) -> EventFilter:
         parts.append(Not(all_of([_of_domains("process", "syscall", "cpu"), named])))
     if file.enabled and (file.monitor_paths or file.exclude_paths):
         names = [_wanted(field, file.monitor_paths, file.exclude_paths) for field in ("path", "new_path")]
-        named = Test(catalogue()["new_path"], "equal", (b"",), negate=True)
-        parts.append(any_of([Not(_of_domains("file")), names[0], all_of([named, names[1]])]))
+        # the other texts are no paths that decide: where a symlink points, the name of an attribute
+        moved = Test(catalogue()["kind"], "kind", tuple(sorted(schema.KIND_BY_NAME[name].number for name in ("file.rename", "file.link"))))
+        parts.append(any_of([Not(_of_domains("file")), names[0], all_of([moved, names[1]])]))
     return EventFilter(tree=all_of(parts))
 
 
@@ -75,7 +76,7 @@ def _wanted(field: str, monitor: tuple[str, ...], exclude: tuple[str, ...]) -> N
 
     found: list[Node] = []
     for root in roots:
-        within = [path for path in out if path.startswith(f"{root}/")]
+        within = [path for path in out if path == root or path.startswith(f"{root}/")]
         here = under([root]) if root or monitor else TRUE
         found.append(all_of([here, Not(under(within))]) if within else here)
     return any_of(found)

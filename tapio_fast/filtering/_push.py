@@ -22,6 +22,9 @@ FACT_KINDS = frozenset({"process.exec", "process.fork", "process.exit"})
 CGROUP_FACTS = ("container_id", "cgroup_path")
 # Rows that are added up into another kind's: what is not let pass here is missing there.
 _PARTS = {"network.send": "network.flow", "network.recv": "network.flow"}
+# Of operations that are added up the row has these from who closed the file or owns the socket, another thread mostly. Pid and control group
+# are judged all the same: the other process that shares a descriptor is rare, and every operation of the machine would be added up else.
+_OF_THREADS = ("comm", "uid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,8 @@ def clause_text(clause: Clause) -> str:
 
 
 class _Planner:
-    def __init__(self, tree: Node) -> None:
+    def __init__(self, tree: Node, summed: frozenset[str] = frozenset()) -> None:
+        self.summed = summed
         self.exact = True
         roots = [test.args for test in leaves(tree) if test.op == "follow"]
         self.one_family = len(set(roots)) <= 1
@@ -96,6 +100,8 @@ class _Planner:
     def test(self, test: Test, want: bool, kind: schema.Kind) -> list[Clause]:
         if test.op == "kind":
             return _const((kind.number in test.args) == want)
+        if test.op == "exists" and test.field.source == "computed":
+            return _const(want)
         if test.field.type == "severity":
             found = {any(lo <= s <= hi for lo, hi in test.args) != test.negate for s in _severities(kind)}
             return _const(found.pop() == want) if len(found) == 1 else self.unknown("severity depends on the result")
@@ -109,6 +115,8 @@ class _Planner:
             return _const(not want)     # the test is false
         if test.op == "exists" and test.field.source == "row":
             return _const(want)
+        if kind.name in self.summed and test.field.name in _OF_THREADS:
+            return self.unknown(f"{kind.name} is added up, and the row's subject need not be who did it")
         if not _tables.knows(test, kind.domain):
             return self.unknown(f"{to_text(test)} is judged in user space")
         if test.field.name not in _EXACT:
@@ -162,20 +170,38 @@ def _severities(kind: schema.Kind) -> set[int]:
     return {kind.severity, max(kind.severity, 3)} if fails else {kind.severity}
 
 
-def facts_needed(tree: Node) -> frozenset[str]:
-    """Return the kinds that tell what a tree joins."""
-    joined = {test.field.name for test in leaves(tree) if test.field.source == "fact"}
-    return FACT_KINDS if joined.difference(CGROUP_FACTS) else frozenset()
+def facts_needed(tree: Node, enabled: Iterable[str]) -> frozenset[str]:
+    """Return the kinds that tell what a tree joins, of what is collected by a plan for the kinds that are enabled."""
+    if _joins(tree) or _line_needed(tree, _plan(tree, enabled, frozenset(), 10_000, True, frozenset())):
+        return FACT_KINDS
+    return frozenset()
 
 
-def plan(tree: Node, enabled: Iterable[str], limit: int = 10_000, pushed: bool = True) -> Plan:
+def _joins(tree: Node) -> bool:
+    return any(test.field.source == "fact" and test.field.name not in CGROUP_FACTS for test in leaves(tree))
+
+
+def _line_needed(tree: Node, found: Plan) -> bool:
+    """Whether user space judges descent again, for which it must know who forked whom."""
+    return not (found.exact or found.followed) and any(test.op == "follow" for test in leaves(tree))
+
+
+def plan(tree: Node, enabled: Iterable[str], limit: int = 10_000, pushed: bool = True, summed: frozenset[str] = frozenset()) -> Plan:
     """Return what the gate is to do for a tree.
 
     enabled : names of the kinds that the configuration collects
     limit : entries that the tables of one generation may have; what would need more is left to user space
     pushed : bool, the loaded programs look at more than ids (TF_O_PUSHED)
+    summed : names of the kinds whose operations the kernel adds up
     """
-    planner = _Planner(tree)
+    names = frozenset(enabled)
+    facts = FACT_KINDS if _joins(tree) else frozenset()
+    found = _plan(tree, names, facts, limit, pushed, summed)
+    return found if facts or not _line_needed(tree, found) else _plan(tree, names, FACT_KINDS, limit, pushed, summed)
+
+
+def _plan(tree: Node, enabled: Iterable[str], facts: frozenset[str], limit: int, pushed: bool, summed: frozenset[str]) -> Plan:
+    planner = _Planner(tree, summed)
     result = Plan(roots=planner.roots)
     names = {name for name in enabled if not name.startswith("meta.")}
     wanted = {name: planner.clauses(tree, True, schema.KIND_BY_NAME[name]) for name in sorted(names)}
@@ -183,7 +209,7 @@ def plan(tree: Node, enabled: Iterable[str], limit: int = 10_000, pushed: bool =
         if part in names and whole in names and set(wanted[part]) != set(wanted[whole]):
             wanted[part] = _absorbed(wanted[part] + wanted[whole])
             planner.exact = False
-    wanted.update({name: [EVERYTHING] for name in facts_needed(tree) if name in names})
+    wanted.update({name: [EVERYTHING] for name in facts if name in names})
     ids: dict[Clause, int] = {}
     for name, clauses in wanted.items():
         fresh = [c for c in clauses if c not in ids]
@@ -209,3 +235,15 @@ def plan(tree: Node, enabled: Iterable[str], limit: int = 10_000, pushed: bool =
         planner.unknown(why)
     result.exact, result.why = planner.exact, planner.why
     return result
+
+
+def unmet(tree: Node, enabled: Iterable[str]) -> list[str]:
+    """Return the kinds that a tree is about when none of them is collected, so that nothing can match; empty: some are, or no kind can."""
+    planner = _Planner(tree)
+
+    def can(name: str) -> bool:
+        return bool(planner.clauses(tree, True, schema.KIND_BY_NAME[name]))
+
+    if any(can(name) for name in enabled if not name.startswith("meta.")):
+        return []
+    return [kind.name for kind in schema.KINDS if kind.domain != schema.META and can(kind.name)]

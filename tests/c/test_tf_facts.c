@@ -178,8 +178,30 @@ static void test_any_rows(void)
 	tf_facts_close(f);
 }
 
+/* A process that gives itself name after name is still known by what it runs. */
+static void test_names_push_names_out(void)
+{
+	struct tf_facts *f;
+
+	CHECK(!tf_facts_open(NULL, &f));
+	exec(f, 5, 10, "/bin/one");
+	for (uint64_t i = 0; i < 20; i++) {
+		struct tf_process e = process_of(TF_K_PROCESS_RENAME, 5, 0, 20 + i);
+
+		learn(f, &e, "");
+	}
+	CHECK(!strcmp(asked(f, 5, 100, TF_FACT_PROCESS_EXE), "/bin/one"));
+	exec(f, 5, 60, "/bin/two");
+	CHECK(!strcmp(asked(f, 5, 100, TF_FACT_PROCESS_EXE), "/bin/two") && !strcmp(asked(f, 5, 59, TF_FACT_PROCESS_EXE), "/bin/one"));
+	for (uint64_t i = 0; i < 20; i++)
+		exec(f, 5, 200 + i, "/bin/more"); /* of executions the oldest goes */
+	CHECK(!strcmp(asked(f, 5, 300, TF_FACT_PROCESS_EXE), "/bin/more") && !strcmp(asked(f, 5, 100, TF_FACT_PROCESS_EXE), ""));
+	tf_facts_close(f);
+}
+
 int main(void)
 {
+	test_names_push_names_out();
 	test_entries_are_bounded_and_the_dead_go_first();
 	test_versions_are_bounded();
 	test_bytes_are_bounded();
