@@ -59,7 +59,8 @@ def _details(row: Any, values: tuple[Any, ...], strings: Mapping[str, bytes]) ->
         elif how == "chars":
             out[name] = text_of(values[place].rstrip(b"\0"))
         else:
-            out[name] = values[place]
+            value = values[place]
+            out[name] = tuple(value.tolist()) if row.dtype[place].shape else value      # a system call's arguments
     return out
 
 
@@ -93,7 +94,8 @@ class RawEvent:
 
     timestamp : int, ns, Unix time of the operation's end
     subtype : int, of the type's own enumeration
-    details : dict, the fields of its domain by their numpy names; addresses as text, args as a tuple
+    details : dict, the fields of its domain by their numpy names; addresses as text, args as a tuple (of a
+        system call: of numbers)
     """
 
     type: EventType | int

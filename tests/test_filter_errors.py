@@ -175,3 +175,20 @@ def test_the_tables_of_all_regexes_are_bounded(monkeypatch: pytest.MonkeyPatch) 
     parse("comm =~ 'a.{10}b' and path =~ 'x'")
     text = " or ".join(f"path =~ '{n}.*[ab].{{9}}c'" for n in range(1000))
     assert "MiB of tables; use fewer" in str(refused(text))
+
+
+@pytest.mark.parametrize(("expr", "at"), [("comm == averyveryverylongname", 8), ("comm startswith 'averyveryverylo_'", 16),
+                                          ("comm in (sh, averyveryverylongname)", 13), ("parent_comm contains averyveryverylongname", 21)])
+def test_a_name_that_no_process_can_have_is_told(expr: str, at: int) -> None:
+    with pytest.raises(FilterError, match=r"holds at most 15 bytes.*'averyveryverylo'") as caught:
+        parse(expr)
+    assert caught.value.position == at
+
+
+@pytest.mark.parametrize(("expr", "says"), [
+    ("timestamp > 5", "did you mean 'ts_ns'"), ("pdi == 1", "did you mean 'pid'"), ("kind == exec", "did you mean 'process.exec'"),
+    ("pid == 1 && uid == 2", "write `and`"), ("pid == 1 || uid == 2", "write `or`"), ('path glob "*a??????????????????????"', "4096 states")])
+def test_the_likeliest_mistakes_are_understood(expr: str, says: str) -> None:
+    with pytest.raises(FilterError, match=says) as caught:
+        parse(expr)
+    assert caught.value.position is not None

@@ -22,8 +22,10 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ConfigFile = Annotated[Path | None, typer.Option("--config", metavar="FILE", readable=False, help="Configuration file (TOML).")]
 Preset = Annotated[str | None, typer.Option(metavar="P", help="default, high_performance or security.")]
 Programs = Annotated[str | None, typer.Option(metavar="A,B", help="Only these domains, such as process,network.")]
-Filter = Annotated[str | None, typer.Option("--filter", metavar="EXPR", help="What to keep, such as 'type == network and dest_port == 22' (docs/filter.md).")]
-Rules = Annotated[Path | None, typer.Option(metavar="FILE", readable=False, help="Keep what one of these rules matches (docs/rules.md).")]
+Filter = Annotated[list[str] | None, typer.Option("--filter", metavar="EXPR", help="What to keep, such as 'type == network and dest_port == 22' "
+                                                                                     "(docs/filter.md); of several all must match.")]
+Rules = Annotated[list[Path] | None, typer.Option(metavar="FILE", readable=False, help="Keep what one of these rules matches (docs/rules.md); may be "
+                                                                                        "given again.")]
 Fields = Annotated[str | None, typer.Option(metavar="A,B", help="Only these fields; `list fields` names them.")]
 Follow = Annotated[int | None, typer.Option(metavar="PID", help="Only this process and what it starts from now on.")]
 User = Annotated[str | None, typer.Option(metavar="U", help="User that CMD runs as and that owns the store (default: who called sudo).")]

@@ -16,6 +16,7 @@ import typer
 from tapio_fast import schema
 from tapio_fast._escape import escape
 from tapio_fast.cli._exit import CONFIG, FAILED, IO, OK, say
+from tapio_fast.cli._settings import near
 from tapio_fast.errors import FilterError
 
 _MAX_LINE = 1 << 20     # bytes of a JSON line
@@ -182,7 +183,23 @@ def _event(line: bytes, where: str) -> dict[str, Any]:
     if not right or not isinstance(event, dict) or not isinstance(event.get("type"), str) or not isinstance(event.get("subtype"), str):
         raise FilterError(f'{where}: this is no event: {{"type": "process", "subtype": "exec", "pid": 1, "details": {{...}}}} as `replay --json` '
                           f"writes it, in at most {_MAX_LINE >> 20} MiB")
+    _check_names(event, where)
     return event
+
+
+def _check_names(event: Mapping[str, Any], where: str) -> None:
+    """A misspelt word would make an event that nothing hits."""
+    from tapio_fast.filtering._fields import FACTS
+    kind = f"{event['type']}.{event['subtype']}"
+    known = schema.KIND_BY_NAME.get(kind)
+    if known is None or known.domain == schema.META:
+        kinds = [k.name for k in schema.KINDS if k.domain != schema.META]
+        raise FilterError(f"{where}: there are no events {kind!r}; {near(kind, kinds)}`tapio-fast list events` names them")
+    fields = schema.DTYPES[known.domain].names or ()
+    for part, names in (("details", fields), ("facts", (*FACTS, *fields))):
+        for name in event.get(part, {}):
+            if name not in names:
+                raise FilterError(f"{where}: {part} of {kind} have no {name!r}; {near(name, names)}`tapio-fast list fields {known.domain}` names them")
 
 
 def _as_expected(place: str, event: Mapping[str, Any], hits: list[str], known: set[str]) -> bool:

@@ -40,8 +40,8 @@ class Options:
     preset: str | None = None
     config: Path | None = None
     programs: str | None = None
-    filter: str | None = None
-    rules: Path | None = None
+    filter: list[str] | None = None
+    rules: list[Path] | None = None
     fields: str | None = None
     follow: int | None = None
     user: str | None = None
@@ -67,13 +67,12 @@ class Options:
 
     def chosen(self) -> EventFilter | None:
         """--filter and --rules as one filter; None where neither was given. Raises FilterError: usage, whose rules are unreadable: bad config."""
-        if self.filter is None and self.rules is None:
+        if not self.filter and not self.rules:
             return None
         from tapio_fast.filtering import EventFilter
-        expression = EventFilter(self.filter)
-        chosen = expression if self.rules is None else EventFilter.from_rules(self.rules).joined(expression)
-        for refusal in chosen.refusals:
-            say(f"warning: rule left out: {refusal}")
+        chosen = EventFilter.from_rules(*self.rules) if self.rules else EventFilter()
+        for expression in self.filter or ():
+            chosen = chosen.joined(EventFilter(expression))
         chosen.check_usable()
         return chosen
 
@@ -145,12 +144,22 @@ def _check_names(config: Config) -> None:
         say(f"warning: {syscalls.KEY}: this machine ({os.uname().machine}) has no system call {', '.join(elsewhere)}")
 
 
+def _check_filter(config: Config) -> None:
+    """Make the filter that [filtering] asks for, as a collector would when it starts."""
+    try:
+        from tapio_fast.filtering import from_config
+    except ImportError:
+        return
+    from_config(config).check_usable()
+
+
 def check(file: Path) -> int:
     """Check one file on its own, as `--config FILE` would read it."""
     if not os.path.exists(file):
         raise ConfigError(f"cannot read configuration file {str(file)!r}: it does not exist; check the path")
     config = Config.from_file(file)
     _check_names(config)
+    _check_filter(config)
     warn_not_active(config)
     print(f"{file}: ok")
     return OK

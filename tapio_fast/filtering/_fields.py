@@ -115,6 +115,10 @@ def catalogue() -> dict[str, Field]:
     return found
 
 
+# What others call fields, where the likeliest word is another field.
+_MEANT = {"timestamp": "ts_ns", "time": "ts_ns", "ts": "ts_ns", "name": "comm", "user": "uid", "group": "gid", "process": "comm"}
+
+
 def find(name: str) -> Field | None:
     """Return the field of a name or alias, or None."""
     return catalogue().get(ALIASES.get(name, name))
@@ -122,6 +126,9 @@ def find(name: str) -> Field | None:
 
 def suggest(name: str) -> str:
     """Return "did you mean x?" for a name that is close to one that is known, else where to look."""
-    known = [*catalogue(), *ALIASES]
-    near = difflib.get_close_matches(name[:64], known, 1)
+    if name in _MEANT:
+        return f"did you mean {_MEANT[name]!r}?"
+    known = [*(n for n, f in catalogue().items() if f.source != "later"), *ALIASES, *LATER]
+    near = difflib.get_close_matches(name[:64], known, 3)
+    near.sort(key=lambda word: sorted(word) != sorted(name))        # letters the wrong way round are the likeliest mistake
     return f"did you mean {near[0]!r}?" if near else "`tapio-fast list fields` names them all"

@@ -32,12 +32,15 @@ _TABLE = re.compile(r"^[ \t]*\[\[[ \t]*rules[ \t]*\]\]", re.MULTILINE)
 _FIRST = re.compile(r"^(?![ \t]*(?:#|---|%|$))[ \t]*(.*)$", re.MULTILINE)
 
 
-def load_rules(path: str | os.PathLike[str]) -> Imported:
-    """Read rules out of a file of any known form, or of all of a directory.
+def load_rules(path: str | os.PathLike[str], *more: str | os.PathLike[str]) -> Imported:
+    """Read rules out of a file of any known form, or of all of a directory; of several files and directories together.
 
     Raises FilterError when a single file cannot be read or is none of them; of a directory such a file is a refusal.
     """
-    given = Path(path)
+    return _together([_load_one(Path(given)) for given in (path, *more)], [])
+
+
+def _load_one(given: Path) -> Imported:
     if not given.is_dir():
         return _read(_form(given), [given], single=True)
     files = sorted(p for p in given.rglob("*") if p.suffix in SUFFIXES and p.is_file())
@@ -46,7 +49,10 @@ def load_rules(path: str | os.PathLike[str]) -> Imported:
     forms: dict[str, list[Path]] = {}
     refused: list[Refusal] = []
     each_file(files, lambda file: forms.setdefault(_form(file), []).append(file), refused)
-    found = [_read(form, forms[form], single=False) for form in sorted(forms)]
+    return _together([_read(form, forms[form], single=False) for form in sorted(forms)], refused)
+
+
+def _together(found: list[Imported], refused: list[Refusal]) -> Imported:
     return Imported(unique(chain.from_iterable(f.rules for f in found)), (*chain.from_iterable(f.refusals for f in found), *refused),
                     tuple(chain.from_iterable(f.disabled for f in found)))
 

@@ -17,7 +17,7 @@ from tapio_fast.filtering._fields import Field, catalogue, find, suggest
 from tapio_fast.filtering._files import lines_of, named
 from tapio_fast.filtering._lexer import Token, Unreadable, refuse, scan, tokens, unescape
 from tapio_fast.filtering._names import FILE_FLAGS, RECORD_FLAGS
-from tapio_fast.filtering._patterns import MAX_TABLES, check_text
+from tapio_fast.filtering._patterns import MAX_NAME, MAX_TABLES, check_text
 from tapio_fast.filtering._tree import (
     FALSE,
     MAX_DEPTH,
@@ -103,7 +103,9 @@ class _Parser:
 
     def expected(self, what: str) -> NoReturn:
         token = self.peek()
-        refuse(self.text, token, f"expected {what}, found {token.shown}")
+        again = self.peek(1)
+        meant = {"&": "and", "|": "or"}.get(token.text) if token.kind == again.kind == "op" and token.text == again.text else None
+        refuse(self.text, token, f"expected {what}, found {token.shown}" + (f"{token.text}: write `{meant}`" if meant else ""))
 
     # -- and, or, not ----------------------------------------------------------------------------------------------------
 
@@ -249,12 +251,20 @@ class _Parser:
             refuse(self.text, self.peek(-1), f"{field.name} is not a text; write {_INSTEAD[field.type]}")
         values = []
         for token in self.list_of(field):
-            value = _values.text(self.text, token, field)
+            value = _values.text(self.text, token, field) if op in ("glob", "regex") else self.fitting(field, token)
             self.tables += check_text(self.text, token, op, value, icase)
             if self.tables > MAX_TABLES:
                 refuse(self.text, token, f"the regexes so far take more than {MAX_TABLES >> 20} MiB of tables; use fewer or simpler ones")
             values.append(value)
         return any_value(field, op, dict.fromkeys(values), negate, icase)
+
+    def fitting(self, field: Field, token: Token) -> bytes:
+        """A text that the field can hold."""
+        value = _values.text(self.text, token, field)
+        if field.name in ("comm", "parent_comm", "ancestor_comm") and len(value) > MAX_NAME:
+            refuse(self.text, token, f"{field.name} holds at most {MAX_NAME} bytes, the kernel cuts longer names: write "
+                   f"{value[:MAX_NAME].decode('utf-8', 'replace')!r}, or compare exe")
+        return value
 
     # -- sets ------------------------------------------------------------------------------------------------------------
 
@@ -262,7 +272,7 @@ class _Parser:
         """A field that equals any of some values, or none of them."""
         values = self.list_of(field)
         if field.type in ("text", "argv"):
-            return any_value(field, "equal", dict.fromkeys(_values.text(self.text, t, field) for t in values), negate)
+            return any_value(field, "equal", dict.fromkeys(self.fitting(field, t) for t in values), negate)
         if field.type == "kind":
             chosen = frozenset().union(*(_values.kinds(self.text, t, field) for t in values))
             return of_kinds(_values.ALL_KINDS - chosen if negate else chosen)

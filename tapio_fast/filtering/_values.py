@@ -30,7 +30,7 @@ def _word(source: str, token: Token) -> str:
 
 def near(word: str, known: list[str]) -> str:
     """Return "did you mean 'x'?" or what there is, as far as it is short."""
-    found = difflib.get_close_matches(word[:64], known, 1)
+    found = [name for name in known if name.endswith(f".{word}")] or difflib.get_close_matches(word[:64], known, 1)
     if found:
         return f"did you mean {found[0]!r}?"
     shown = ", ".join(known[:12])
