@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from tapio_fast import schema
+from tapio_fast.sampling import rates_told
 
 if TYPE_CHECKING:
     from tapio_fast.batch import RecordBatch
@@ -74,6 +75,10 @@ class Books:
             self.run += self._id is not None
             self._id, self._epoch = identity, 0
             self._drawn[:] = UNKNOWN
+            for kind, (cause, thinned) in rates_told(*identity).items():
+                if kind in self._kinds and cause <= CONNECTION:
+                    self._drawn[self._kinds[kind]] = cause
+                    self.sampled |= thinned
         rows, places = _meta(batch, "epoch")
         if not len(rows):
             self.untold += sum(batch.loss.get(cause, 0) for cause in UNOBSERVED)
@@ -100,7 +105,8 @@ class Books:
     def drawn(self, batch: RecordBatch, rows: np.ndarray) -> np.ndarray:
         """Return u1[n]: how the fate of each row was drawn, by the last RATE row of its kind up to its time.
 
-        A row before the first RATE row of its kind is judged by that one if both are in this batch, else it is UNKNOWN.
+        A row before the first RATE row of its kind is judged by that one if both are in this batch, else by what batches that were read
+        live have said; without either it is UNKNOWN.
         """
         told, _ = _meta(batch, "rate")
         told = told[np.isin(told["object_id"], list(self._kinds)) & (told["cause"] <= CONNECTION)]

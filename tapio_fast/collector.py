@@ -25,7 +25,7 @@ from tapio_fast.config import Config
 from tapio_fast.errors import ClosedError, ConfigError
 from tapio_fast.filtering import EventFilter, as_filter, from_config, left_out
 from tapio_fast.platform import require_linux
-from tapio_fast.sampling import sampled
+from tapio_fast.sampling import note_rates, sampled
 from tapio_fast.sources import KernelSource
 from tapio_fast.stats import DebugInfo, HealthStatus, Statistics
 
@@ -56,8 +56,7 @@ class Collector:
 
     def __init__(self, config: Config | None = None, *, filter: EventFilter | str | None = None, sampler: Any = None,
                  enricher: Any = None, correlator: Any = None, output: Any = None, source: Any = None) -> None:
-        later = {"enricher": enricher, "correlator": correlator, "output": output}
-        for name, value in later.items():
+        for name, value in {"enricher": enricher, "correlator": correlator, "output": output}.items():
             if value is not None:
                 raise ConfigError(f"Collector({name}=...) is not available in this version; leave it out")
         config = Config.default() if config is None else config
@@ -88,7 +87,7 @@ class Collector:
     # -- life ------------------------------------------------------------------------------------------------------------
 
     def start(self) -> None:
-        """Load, attach and start collecting. Once only."""
+        """Load, attach and start collecting. Once only. Records are handed out from the first read on: to miss none, read(0) right away."""
         with self._lock:
             if self._state != "new":
                 raise ClosedError(f"this collector is {self._state} already; make a new one to collect again")
@@ -211,6 +210,7 @@ class Collector:
         if core is None:
             return None
         batch = RecordBatch(core)
+        note_rates(batch)
         if self.config.debug.enabled and self.config.debug.trace_events:
             log.debug("%r loss=%r", batch, {k: v for k, v in batch.loss.items() if v})
         return batch

@@ -7,6 +7,8 @@ its law. Every change of a rate is a record of kind meta.rate, so that replay kn
 from __future__ import annotations
 
 import dataclasses
+import threading
+import uuid
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from tapio_fast import schema
@@ -14,6 +16,7 @@ from tapio_fast.enabled import samplable
 from tapio_fast.errors import ConfigError
 
 if TYPE_CHECKING:
+    from tapio_fast.batch import RecordBatch
     from tapio_fast.config import Config
 
 RATE_ALL = 0xFFFFFFFF           # TF_RATE_ALL: every record is kept
@@ -101,3 +104,32 @@ def apply(pump: Any, config: Config, kinds: set[str], rates: dict[str, float]) -
     control = control_of(config, kinds)
     if control is not None:
         pump.set_control(*control)
+
+
+# What the collections that were read in this process have said of how each kind is drawn. A RATE record comes when a rate changes, so
+# later batches of a collection have none: estimate() over them asks here. (boot_id, run_id) -> {number of the kind:
+# (cause, whether it is thinned)}
+_told: dict[tuple[uuid.UUID, int], dict[int, tuple[int, bool]]] = {}
+_told_lock = threading.Lock()
+_TOLD_MAX = 64          # collections
+_RATE = schema.KIND_BY_NAME["meta.rate"].subtype
+
+
+def note_rates(batch: RecordBatch) -> None:
+    """Remember what the RATE rows of a live batch say."""
+    rows = batch[schema.META]
+    rates = rows[rows["subtype"] == _RATE]
+    if not len(rates):
+        return
+    with _told_lock:
+        mine = _told.setdefault((batch.boot_id, batch.run_id), {})
+        mine.update((kind, (cause, value < 1 << 32)) for kind, cause, value in zip(
+            *(rates[name].tolist() for name in ("object_id", "cause", "value")), strict=True))
+        while len(_told) > _TOLD_MAX:
+            del _told[next(iter(_told))]
+
+
+def rates_told(boot_id: uuid.UUID, run_id: int) -> dict[int, tuple[int, bool]]:
+    """Return {number of the kind: (how it is drawn, whether it is thinned)} as far as batches of a collection that were read live have said."""
+    with _told_lock:
+        return dict(_told.get((boot_id, run_id), {}))

@@ -298,3 +298,18 @@ def test_every_field_of_every_domain_is_a_key_and_every_number_a_value(domain: s
         dtype = schema.DTYPES[domain].fields[field][0]      # type: ignore[index]
         if dtype.kind in "uif" and not dtype.shape and field != "count":      # value="count" means operations
             assert tapio.estimate(batch, domain, value=field)["estimate"].tolist() == [10.0 * float(batch[domain][field][0])], field
+
+
+def test_a_later_window_of_a_live_collection_knows_how_it_is_drawn() -> None:
+    """RATE rows come once, at the first read; the second window has none."""
+    source = tapio.MemorySource()
+    with tapio.Collector(tapio.Config.default().replace(programs={"process": {"sampling_rate": 0.5}}), source=source) as collector:
+        collector.fileno()
+        found = []
+        for _ in range(2):
+            source.fill("cpu.usage", n=2000)
+            batches = live.read_until(collector, lambda got: sum(len(b["cpu"]) for b in got) > 800)
+            found.append(tapio.estimate(batches, "cpu"))
+            again = [b for b in batches if len(b["meta"]) and (b["meta"]["subtype"] == schema.KIND_BY_NAME["meta.rate"].subtype).any()]
+            assert bool(again) == (len(found) == 1)
+    assert [bool(table["reliable"][0]) for table in found] == [True, True]
