@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from support import ROOT
-from tapio_fast import events, types
+from tapio_fast import events, schema, types
 from tapio_fast.events import EnrichedEvent, RawEvent
 from tapio_fast.types import EventType, NetworkEventType, ProcessEventType, Severity
 
@@ -127,3 +127,11 @@ def test_every_kind_of_the_c_table_has_its_name_here() -> None:
         assert EventType(number).name == type_
         assert types.subtype_name(number, int(subtype)) == text
         assert Severity[severity] == int(re.search(rf"TF_{severity}(?:_SEV)? = ([1-5])[,\s]", header)[1])  # type: ignore[index]
+
+
+def test_arguments_of_a_system_call_are_numbers() -> None:
+    row = np.zeros(1, schema.DTYPES["syscall"])[0]
+    row["type"], row["args"] = EventType.SYSCALL, (1, 2, 3, 4, 5, 1 << 63)
+    event = RawEvent.from_row(row, {}, 0)
+    assert event.details["args"] == (1, 2, 3, 4, 5, 1 << 63)
+    assert json.loads(json.dumps(event.to_dict()))["details"]["args"] == [1, 2, 3, 4, 5, 1 << 63]

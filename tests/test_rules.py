@@ -15,6 +15,7 @@ import sigma_truth
 from rules_support import EXEC_FACTS, exec_record, matches
 from test_store import recorded
 
+from tapio_fast import EventFilter
 from tapio_fast.cli import main
 from tapio_fast.errors import FilterError
 from tapio_fast.filtering import _falco_fields
@@ -282,3 +283,22 @@ def test_manual_names_every_field_and_event_that_converts() -> None:
     named = {*_falco_fields.FIELDS, *_falco_fields.INDEXED, *chain.from_iterable(c.fields for c in CATEGORIES.values()), *CATEGORIES,
              *chain.from_iterable((*f.core, *f.others) for f in FAMILIES)}
     assert [name for name in sorted(named) if f"`{name}`" not in text and f"`{name}[1]`" not in text] == []
+
+
+def test_several_rules_files_and_filters_are_all_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    recorded(tmp_path / "store", rounds=2)
+    first = write(tmp_path / "a.toml", "[[rules]]\nname = 'exec'\nexpr = 'kind == process.exec'\n")
+    second = write(tmp_path / "b.toml", "[[rules]]\nname = 'net'\nexpr = 'type == network'\n[[rules]]\nname = 'pods'\nexpr = 'pod == x'\n")
+    assert main(["replay", str(tmp_path / "store"), "--rules", str(first), "--rules", str(second), "--filter", "pid > 0", "--filter", "pid == 4711",
+                 "--fields", "rules,pid"]) == 0
+    found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["pid"] for line in found} == {4711} and {rule for line in found for rule in line["rules"]} == {"exec"}
+    assert main(["replay", str(tmp_path / "store"), "--rules", str(first), "--rules", str(second), "--fields", "rules"]) == 0
+    assert {rule for line in capsys.readouterr().out.splitlines() for rule in json.loads(line)["rules"]} == {"exec", "net"}
+
+
+def test_an_import_leaves_out_what_needs_enrichment(tmp_path: Path) -> None:
+    rules = write(tmp_path / "b.toml", "[[rules]]\nname = 'net'\nexpr = 'type == network'\n[[rules]]\nname = 'pods'\nexpr = 'pod == x'\n")
+    found = EventFilter.from_rules(rules)
+    assert found.rule_names == ("net",) and [(r.name, "pod: this needs enrichment" in r.why) for r in found.refusals] == [("pods", True)]
+    found.check_usable()

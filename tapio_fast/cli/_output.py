@@ -19,7 +19,7 @@ from tapio_fast.filtering import FilterRule
 from tapio_fast.formatting import RawEventFormatter, rfc3339
 from tapio_fast.types import Severity
 
-_FIRST = ("time", "kind", "type", "subtype", "timestamp")
+_FIRST = ("time", "kind", "type", "subtype", "timestamp", "rules")
 
 
 def known_fields() -> list[str]:
@@ -70,7 +70,7 @@ class Printer:
             hits = [{"name": rule.name, "severity": severity_of(rule), "tags": list(rule.tags)} for rule in rules]
             return json.dumps(json.loads(self._formatter.format_json(event)) | {"rules": hits})
         if self._fields is not None:
-            chosen = {name: value_of(event, name) for name in self._fields}
+            chosen = {name: [rule.name for rule in rules] if name == "rules" else value_of(event, name) for name in self._fields}
             return json.dumps(chosen) if self._json else "\t".join(_cell(value) for value in chosen.values())
         return self._formatter.format_json(event) if self._json else self._formatter.format(event)
 
