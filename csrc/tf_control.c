@@ -6,6 +6,8 @@
 #define POOL_HIGH 0.8
 #define CAP_OF 0.9              /* of what was consumed under pressure: the rest empties the rings */
 #define CAP_RISE 1.02
+#define BEST_PRESSED 0.5        /* of the most that was consumed in a step lately: what is left of it after a step */
+#define BEST_CALM 0.99
 #define NO_LIMIT 1e300
 #define OVER 1.05               /* p may be so far above the target before it moves down */
 #define UNDER 0.9               /* ... and below it before it moves up */
@@ -41,8 +43,13 @@ static double all_offered(const struct tf_control_in *in)
 
 static void move_cap(struct tf_control *c, const struct tf_control_in *in)
 {
-	if (in->ring_fill > FILL_HIGH || in->pool_fill > POOL_HIGH) {
-		double able = in->kept * CAP_OF;
+	const bool pressed = in->ring_fill > FILL_HIGH || in->pool_fill > POOL_HIGH;
+
+	/* a reader who paused, or too little that came, says nothing of what can be consumed: only pressure that stays does */
+	c->best *= pressed ? BEST_PRESSED : BEST_CALM;
+	c->best = in->kept > c->best ? in->kept : c->best;
+	if (pressed) {
+		double able = c->best * CAP_OF;
 
 		c->cap = !c->cap || able < c->cap ? able : c->cap;
 		c->cap = c->cap > 1 ? c->cap : 1; /* 0 stands for none */

@@ -117,6 +117,12 @@ struct text {
 	bool argv;
 };
 
+/* Whether what it matches is the secret, of which all that is a word of one is the end. */
+static bool is_whole(const struct redact_compiled *rule)
+{
+	return rule->value == RV_WHOLE || rule->value == RV_BEHIND;
+}
+
 /* Marks the secret behind a prefix [begin, end); returns its end, or 0 when there is none. */
 static size_t mark(struct redact_judge *j, const struct redact_compiled *rule, const struct text *t, size_t begin, size_t end)
 {
@@ -125,9 +131,9 @@ static size_t mark(struct redact_judge *j, const struct redact_compiled *rule, c
 	const bool userinfo = rule->value == RV_USERINFO || rule->value == RV_LONG_USERINFO;
 	const uint8_t *nul = t->argv ? memchr(t->s + end, 0, t->n - end) : NULL;
 	const size_t limit = nul ? (size_t)(nul - t->s) : t->n;
-	size_t from = rule->value == RV_WHOLE ? begin : end, to = end, reference;
+	size_t from = is_whole(rule) ? begin + (rule->value == RV_BEHIND && t->s[begin] != 'e') : end, to = end, reference;
 
-	if (rule->value != RV_WHOLE) {
+	if (!is_whole(rule)) {
 		to = tf_regex_end(j->value[rule->value], t->s, limit, end);
 		if (to > limit || to == end)
 			return 0;
@@ -140,24 +146,28 @@ static size_t mark(struct redact_judge *j, const struct redact_compiled *rule, c
 	return to;
 }
 
+/* A value may hold the name of the next one, and a name's blank is what the next name begins with: so the next prefix is looked for one
+ * byte before the end of this one, and its value wherever it is not marked as part of another. */
 static void apply(struct redact_judge *j, const struct redact_compiled *rule, const struct text *t)
 {
-	size_t begin, end;
+	size_t begin, next, marked = 0;
 
 	if ((rule->gate && !tf_regex_search(rule->gate, t->s, t->n)) || !tf_regex_search(rule->prefix, t->s, t->n))
 		return;
 	tf_regex_begins(rule->prefix, t->s, t->n, j->begins);
-	for (begin = next_begin(j, 0, t->n); begin <= t->n; begin = next_begin(j, end, t->n)) {
+	for (begin = next_begin(j, 0, t->n); begin <= t->n; begin = next_begin(j, next, t->n)) {
 		const size_t behind = tf_regex_end(rule->prefix, t->s, t->n, begin);
+		size_t end;
 
-		end = behind > begin ? behind : begin + 1;
+		next = begin + 1;
 		if (behind > t->n)
 			continue;
-		if (rule->except && tf_regex_end(rule->except, t->s, t->n, begin) <= t->n)
+		next = behind > next + 1 ? behind - 1 : next;
+		if ((rule->except && tf_regex_end(rule->except, t->s, t->n, begin) <= t->n) || behind < marked)
 			continue;
-		const size_t marked = mark(j, rule, t, begin, behind);
-
-		end = marked > end ? marked : end;
+		end = mark(j, rule, t, begin, behind);
+		marked = end > marked ? end : marked;
+		next = is_whole(rule) && end > next ? end : next;
 	}
 }
 

@@ -15,6 +15,7 @@
 /* What may follow behind a rule's prefix and is then secret. */
 enum redact_value {
 	RV_WHOLE,			/* the match itself is the secret */
+	RV_BEHIND,			/* the same, but for a byte before it that is no part of it */
 	RV_WORD,			/* a word of a shell, quoted or not */
 	RV_NOT_PATH,			/* the same, but nothing that begins with / */
 	RV_NOT_OPTION,			/* the same, but nothing that begins with - */

@@ -56,7 +56,9 @@ const struct redact_rule tf_redact_rules[] = {
 	{NULL, "(?i)cookie:\\s*", NULL, RV_LINE, false},
 	{NULL, "(?i)\\bx-[a-z0-9-]*(?:token|key|secret|signature|password|auth)" QUOTE "\\s*:\\s*", NULL, RV_LINE, false},
 	/* shapes */
-	{"AKIA|ASIA|ABIA|ACCA|gh[pousr]_|github_pat_|glpat-|xox|sk-|k_live_|k_test_|AIza|ya29|npm_|pypi-|hvs\\.|SG\\.|hf_|dop_v1_|AGE-|:AA|eyJ|\\$",
+	/* a prefix of its own, which is found from its end: what only begins like one must not be walked again and again */
+	{"eyJ", "(?:^|[^A-Za-z0-9])eyJ[A-Za-z0-9_-]{8,}\\.eyJ[A-Za-z0-9_-]{8,}(?:\\.[A-Za-z0-9_-]*)*", NULL, RV_BEHIND, false},
+	{"AKIA|ASIA|ABIA|ACCA|gh[pousr]_|github_pat_|glpat-|xox|sk-|k_live_|k_test_|AIza|ya29|npm_|pypi-|hvs\\.|SG\\.|hf_|dop_v1_|AGE-|:AA|\\$",
 	 "^|[^A-Za-z0-9]", NULL, RV_SHAPE, false},
 	{NULL, "-----BEGIN [A-Z0-9 ]*PRIVATE KEY(?: BLOCK)?-----", NULL, RV_PEM, false},
 	{NULL, "(?:^|[\\s\\x00=])pass:", NULL, RV_WORD, true}, /* openssl -passin pass:word */
@@ -79,7 +81,6 @@ const char *const tf_redact_values[RV_COUNT] = {
 		"|AIza[A-Za-z0-9_-]{35}|ya29\\.[A-Za-z0-9_-]{20,}|npm_[A-Za-z0-9]{36}|pypi-[A-Za-z0-9_-]{32,}"
 		"|hvs\\.[A-Za-z0-9_-]{20,}|SG\\.[A-Za-z0-9_-]{16,}\\.[A-Za-z0-9_-]{16,}|hf_[A-Za-z0-9]{30,}|dop_v1_[a-f0-9]{64}"
 		"|AGE-SECRET-KEY-1[A-Z0-9]{50,}|(?:bot)?[0-9]{8,10}:AA[A-Za-z0-9_-]{33}"
-		"|eyJ[A-Za-z0-9_-]{8,}\\.eyJ[A-Za-z0-9_-]{8,}(?:\\.[A-Za-z0-9_-]*)*"
 		"|\\$(?:1|2[abxy]?|5|6|7|y|gy|sha1|argon2(?:id|i|d))\\$[./A-Za-z0-9$,=+_-]{12,}",
 	[RV_PEM] = "(?:[^\\x00-]|-[^\\x00-])+",
 };

@@ -36,7 +36,8 @@ uint32_t tf_sample_rows(const struct tf_sampler *s, const struct tf_rows *r, uin
  *
  *   room   = the least of rate_limit, of cpu_limit * kept / cpu (what the CPU limit allows at the cost a record had), and of the cap
  *   cap    : while rings or pool are under pressure (above FILL_HIGH of the ring or POOL_HIGH of the pool) what was consumed is what can
- *            be consumed: the cap is nine tenths of it. Without pressure it rises by 2 % a step; once it is beyond the offer it is gone
+ *            be consumed: the cap is nine tenths of it, or of half of what was consumed in the steps before, if that is more: one
+ *            step in which the reader paused says nothing. Without pressure it rises by 2 % a step; once it is beyond the offer it is gone
  *   target = the p at which critical + important * min(1, boost * p) + plain * p = room, at least base_rate, at most 1
  *   p      : down to the target at once, because the rings do not wait; up by three quarters of the way in log p, which is there within 5
  *            steps from any p down to 1/1000; left alone within 5 % over and 10 % under the target, so that noise makes no RATE rows
@@ -59,6 +60,7 @@ struct tf_control_in {                  /* since the step before */
 struct tf_control {
 	double p;                       /* chance of a plain record */
 	double cap;                     /* records/s; 0 = none */
+	double best;                    /* records/s: the most that was kept in a step lately */
 };
 void tf_control_init(struct tf_control *c);             /* p = 1 */
 void tf_control_step(struct tf_control *c, const struct tf_control_opts *o, const struct tf_control_in *in);

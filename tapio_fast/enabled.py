@@ -119,7 +119,8 @@ SAMPLED_WITH = {"process": ("process", "syscall", "cpu"), "network": ("network",
 def _only_added_up(config: Config, kinds: set[str]) -> set[str]:
     """Return the kinds whose operations only feed a sum: the sum's row is thinned, and an operation missing in it would be missing twice."""
     options = kernel_options(config)
-    sums = {"memory.reclaim", "memory.compaction", "memory.limit", "memory.page_fault"}     # rows of the same kind as what they add up
+    # rows of the same kind as what they add up; of round trips one a second and socket, of whichever packet comes first
+    sums = {"memory.reclaim", "memory.compaction", "memory.limit", "memory.page_fault", "network.rtt"}
     if not options & OPTION_SINGLE_IO:
         sums |= {"file.read", "file.write"}
     if "network.flow" in kinds and not options & OPTION_SINGLE_UDP:

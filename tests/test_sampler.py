@@ -37,11 +37,13 @@ def test_both_switches_turn_the_controller_on_and_one_of_them_the_throttle() -> 
 
 def test_critical_kinds_and_those_that_feed_a_sum_are_left_alone() -> None:
     config = adaptive().replace(programs={domain: {"enabled": True} for domain in ("file", "security", "container")})
+    config = config.replace(programs={"network": {"events": ["connect", "send", "recv", "flow", "rtt"]}})
     kinds = enabled_kinds(config)
+    assert "network.rtt" in kinds
     classes = sampling.classes_of(config, kinds)
     names = {schema.KINDS[number].name: place for number, place in classes.items()}
     assert {name for name in kinds if schema.KIND_BY_NAME[name].lane == "critical"} & set(names) == set()
-    assert {"file.read", "file.write", "network.send", "network.recv"} & set(names) == set()
+    assert {"file.read", "file.write", "network.send", "network.recv", "network.rtt"} & set(names) == set()
     assert names["file.open"] == names["network.connect"] == sampling.PLAIN
     # kinds whose severity is warning or more are important with the threshold of 0.7, and none with 1
     assert {name for name, place in names.items() if place == sampling.IMPORTANT} == {

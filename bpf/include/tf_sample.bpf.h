@@ -74,7 +74,7 @@ __noinline int tf_note_throttled(__u64 cgroup_id, __u32 kind)
 	struct tf_throttled *entry;
 	__u32 index = 0;
 
-	for (__u32 i = 0; i < TF_THROTTLED_TRIES; i++) {
+	for (__u32 i = 0; cgroup_id && i < TF_THROTTLED_TRIES; i++) { /* 0, not known, would be any free place */
 		index = 1 + ((start + i) & (TF_THROTTLED - 2));
 		entry = bpf_map_lookup_elem(&tf_throttled, &index);
 		if (!entry)

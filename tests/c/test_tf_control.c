@@ -220,6 +220,26 @@ static void test_slow_consumer(void)
 	CHECK(c.p == 1);
 }
 
+/* A reader who pauses for one interval: that nothing was consumed in it says nothing of what can be. */
+static void test_pause(void)
+{
+	static const struct tf_control_opts o = {.rate_limit = 1e6, .base_rate = 0.001, .boost = 1};
+	struct plant m = {.service = 200000, .room = 8000};
+	struct tf_control c;
+	int steps = 0;
+
+	tf_control_init(&c);
+	for (int i = 0; i < 20; i++)
+		turn(&m, &c, &o, (const double[3]){500, 0, 50000});
+	CHECK(c.p == 1);
+	m.service = 0;
+	turn(&m, &c, &o, (const double[3]){500, 0, 50000});
+	CHECK(c.p < 1 && c.p > 0.3);
+	for (m.service = 200000; c.p < 1; steps++)
+		turn(&m, &c, &o, (const double[3]){500, 0, 50000});
+	CHECK(steps < 45);
+}
+
 static void test_keyed_steps(void)
 {
 	double now = 1;
@@ -247,6 +267,7 @@ int main(void)
 	test_limits();
 	test_cpu_limit();
 	test_slow_consumer();
+	test_pause();
 	test_keyed_steps();
 	puts("ok");
 	return 0;

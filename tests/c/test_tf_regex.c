@@ -194,6 +194,6 @@ int main(void)
 	test_matches();
 	test_errors();
 	test_bounds_can_be_reached();
-	test_hostile((uint32_t)(30000 * scale(66)));
+	test_hostile((uint32_t)(30000 * scale(20)));
 	return 0;
 }
