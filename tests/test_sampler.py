@@ -37,7 +37,7 @@ def test_both_switches_turn_the_controller_on_and_one_of_them_the_throttle() -> 
 
 def test_critical_kinds_and_those_that_feed_a_sum_are_left_alone() -> None:
     config = adaptive().replace(programs={domain: {"enabled": True} for domain in ("file", "security", "container")})
-    config = config.replace(programs={"network": {"events": ["connect", "send", "recv", "flow", "rtt"]}})
+    config = config.replace(programs={"network": {"events": ["all"]}})
     kinds = enabled_kinds(config)
     assert "network.rtt" in kinds
     classes = sampling.classes_of(config, kinds)
