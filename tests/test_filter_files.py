@@ -113,8 +113,8 @@ def test_the_size_of_a_file_is_bounded(tmp_path: Path, monkeypatch: pytest.Monke
     assert _files.MAX_BYTES == 16 << 20
     monkeypatch.setattr(_files, "MAX_BYTES", 1 << 20)
     line = b"a" * 1023 + b"\n"
-    assert read(tmp_path, line * 1024, 'comm in file("list")') == leaf("comm", "equal", b"a" * 1023)
-    assert "is larger than 1 MiB" in refused(tmp_path, 'comm in file("list")', line * 1024 + b"b")
+    assert read(tmp_path, line * 1024, 'path in file("list")') == leaf("path", "equal", b"a" * 1023)
+    assert "is larger than 1 MiB" in refused(tmp_path, 'path in file("list")', line * 1024 + b"b")
 
 
 def test_the_values_of_all_files_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

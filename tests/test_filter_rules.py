@@ -64,8 +64,8 @@ def test_each_argument_becomes_its_test(given: dict[str, Any], tree: Node) -> No
     ("comm", 42, leaf("comm", "equal", b"42")), ("comm", "", leaf("comm", "equal", b"")),
     ("path", Path("/etc/passwd"), leaf("path", "equal", b"/etc/passwd")),
     ("weight", 0.1, leaf("weight", "float", (0.1, 0.1, False, False))), ("weight", 1e300, leaf("weight", "float", (1e300, 1e300, False, False))),
-    ("comm", '" or true or comm == "', leaf("comm", "equal", b'" or true or comm == "')),
-    ("comm", 'file("/etc/passwd")', leaf("comm", "equal", b'file("/etc/passwd")')),
+    ("path", '" or true or comm == "', leaf("path", "equal", b'" or true or comm == "')),
+    ("path", 'file("/etc/passwd")', leaf("path", "equal", b'file("/etc/passwd")')),
     ("comm", "\\x41\\", leaf("comm", "equal", b"\\x41\\")), ("kind", "process.exec", kinds("process.exec")), ("type", "file", kinds("file")),
     ("descendant_of", 7, leaf("descendant_of", "follow", 7)), ("importance", "0.5", leaf("importance", "float", (0.5, 0.5, False, False))),
 ])

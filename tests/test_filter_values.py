@@ -122,9 +122,9 @@ def test_strings_are_bytes_with_escapes(text: str, value: bytes) -> None:
 
 @given(st.binary(max_size=40))
 def test_any_bytes_can_be_written(value: bytes) -> None:
-    assert parse(f"comm == {quoted(value)}") == leaf("comm", "equal", value)
+    assert parse(f"path == {quoted(value)}") == leaf("path", "equal", value)
     spelt = "".join(f"\\x{b:02X}" for b in value)
-    assert parse(f"comm == '{spelt}'") == leaf("comm", "equal", value)
+    assert parse(f"path == '{spelt}'") == leaf("path", "equal", value)
 
 
 @pytest.mark.parametrize(("name", "least", "most"), [

@@ -10,7 +10,7 @@ from typing import Any
 
 from tapio_fast.errors import FilterError
 from tapio_fast.filtering._fields import Field, catalogue
-from tapio_fast.filtering._patterns import MAX_PATTERN, check_glob, check_regex
+from tapio_fast.filtering._patterns import MAX_NAME, MAX_PATTERN, NAMED, check_glob, check_regex
 from tapio_fast.filtering._tree import MAX_DEPTH, MAX_VALUES, TEXT_OPS, And, Const, Node, Not, Or, Test
 from tapio_fast.filtering._values import ALL_KINDS, bounds
 
@@ -87,6 +87,8 @@ def _whole(value: object, least: int, most: int) -> bool:
 def _texts(what: str, op: str, args: tuple[Any, ...], icase: bool) -> None:
     _need(all(type(a) is bytes for a in args), f"{what}: values are bytes")
     _need(len(set(args)) == len(args), f"{what}: each value once")
+    _need(op in ("glob", "regex") or not what.startswith(NAMED) or all(len(a) <= MAX_NAME for a in args),
+          f"{what}: a process's name has at most {MAX_NAME} bytes, so nothing is called what is asked for")
     if op in ("glob", "regex"):
         _need(all(len(a) <= MAX_PATTERN for a in args), f"{what}: a pattern has at most {MAX_PATTERN} bytes")
     if op == "regex":

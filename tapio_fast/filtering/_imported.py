@@ -15,7 +15,7 @@ from tapio_fast import schema
 from tapio_fast._core import _regex
 from tapio_fast.errors import FilterError
 from tapio_fast.filtering._fields import catalogue
-from tapio_fast.filtering._patterns import MAX_NAME, MAX_PATTERN
+from tapio_fast.filtering._patterns import MAX_NAME, MAX_PATTERN, NAMED
 from tapio_fast.filtering._tree import (
     FALSE,
     TEXT_OPS,
@@ -93,7 +93,7 @@ def each_file(files: Iterable[Path], take: Callable[[Path], object], refused: li
 def text(name: str, op: str, values: Iterable[str | bytes], *, icase: bool = False, negate: bool = False) -> Test:
     """Return a test of a text field against any of some values; a regex or glob that cannot be compiled is Unconvertible."""
     found = tuple(dict.fromkeys(v.encode("utf-8", "surrogateescape") if isinstance(v, str) else v for v in values))
-    if name.endswith("comm") and op not in ("regex", "glob"):
+    if name in NAMED and op not in ("regex", "glob"):
         found = tuple(value for value in found if len(value) <= MAX_NAME) or found     # lists name what no process is called, too
     for value in found:
         if b"\0" in value:

@@ -17,7 +17,7 @@ from tapio_fast.filtering._fields import Field, catalogue, find, suggest
 from tapio_fast.filtering._files import lines_of, named
 from tapio_fast.filtering._lexer import Token, Unreadable, refuse, scan, tokens, unescape
 from tapio_fast.filtering._names import FILE_FLAGS, RECORD_FLAGS
-from tapio_fast.filtering._patterns import MAX_NAME, MAX_TABLES, check_text
+from tapio_fast.filtering._patterns import MAX_NAME, MAX_TABLES, NAMED, check_text
 from tapio_fast.filtering._tree import (
     FALSE,
     MAX_DEPTH,
@@ -261,7 +261,7 @@ class _Parser:
     def fitting(self, field: Field, token: Token) -> bytes:
         """A text that the field can hold."""
         value = _values.text(self.text, token, field)
-        if field.name in ("comm", "parent_comm", "ancestor_comm") and len(value) > MAX_NAME:
+        if field.name in NAMED and len(value) > MAX_NAME:
             refuse(self.text, token, f"{field.name} holds at most {MAX_NAME} bytes, the kernel cuts longer names: write "
                    f"{value[:MAX_NAME].decode('utf-8', 'replace')!r}, or compare exe")
         return value

@@ -9,6 +9,7 @@ from tapio_fast.errors import FilterError
 from tapio_fast.filtering._lexer import Token, refuse
 
 MAX_NAME = 15           # bytes of a process's name (TASK_COMM_LEN without its NUL)
+NAMED = ("comm", "parent_comm", "ancestor_comm")        # fields that hold one
 MAX_PATTERN = 1024      # bytes
 MAX_TABLES = 64 << 20   # bytes: tables of all regexes of an expression; the largest single one takes 1 MiB and 40 ms
 
