@@ -112,10 +112,13 @@ def kernel_messages() -> str:
 
 def test_oom_kill(small_group: Path) -> None:
     """The taker triggers, the holder dies: the kernel's own message has the same figures."""
-    with live.Helper("memory.py") as helper, live.watching(helper, config=config("oom_kill")) as collector:
-        facts = helper.call("out_of_memory", group=str(small_group), held=20 * MIB, wanted=16 * MIB)     # alone it has room
-        batch = live.everything(collector)
-        stats = live.adds_up(collector)
+    for _ in range(3):      # seldom the victim's memory comes back late, and the kernel kills the taker as well
+        with live.Helper("memory.py") as helper, live.watching(helper, config=config("oom_kill")) as collector:
+            facts = helper.call("out_of_memory", group=str(small_group), held=20 * MIB, wanted=16 * MIB)     # alone it has room
+            batch = live.everything(collector)
+            stats = live.adds_up(collector)
+        if facts["taker"]["status"] == 0:
+            break
     victim, taker = facts["victim"], facts["taker"]
     assert (victim["status"], taker["status"]) == (signal.SIGKILL, 0)
     rows, _ = live.of_kind(batch, "memory.oom_kill")
