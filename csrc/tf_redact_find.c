@@ -117,7 +117,7 @@ struct text {
 	bool argv;
 };
 
-/* Whether what it matches is the secret, of which all that is a word of one is the end. */
+/* Whether the match itself is the secret, and nothing behind it. */
 static bool is_whole(const struct redact_compiled *rule)
 {
 	return rule->value == RV_WHOLE || rule->value == RV_BEHIND;

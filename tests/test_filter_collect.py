@@ -211,3 +211,19 @@ def test_rules_about_what_is_not_collected_are_told() -> None:
 def test_a_rule_that_needs_enrichment_is_named() -> None:
     with pytest.raises(tapio.FilterError, match=r"rule 'b': pod: this needs enrichment"):
         EventFilter(rules=[FilterRule(name="a", expr="pid == 3"), FilterRule(name="b", expr="pod == x")]).check_usable()
+
+
+def test_the_root_can_be_excluded_and_a_second_text_is_not_always_a_path() -> None:
+    """An attribute's name decides nothing, where a file is moved to does."""
+    row, kept = np.zeros(1, schema.DTYPES["file"])[0], []
+    row["path"], row["new_path"] = (0, 2, 2), (2, 3, 3)
+    for excluded in ("/", "/a"):
+        source = tapio.MemorySource()
+        with tapio.Collector(tapio.Config.default().replace(programs={"file": {"enabled": True, "exclude_paths": [excluded]}}), source=source) as collector:
+            collector.fileno()
+            for kind in ("file.open", "file.xattr", "file.symlink", "file.rename", "file.link"):
+                source.fill(kind, row, tail=b"/a/bc")
+            batch = live.everything(collector)
+            kept.append(batch["file"]["subtype"].tolist())
+    moved = [schema.KIND_BY_NAME[name].subtype for name in ("file.rename", "file.link")]
+    assert kept == [[], moved]

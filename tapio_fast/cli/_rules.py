@@ -6,7 +6,6 @@ import json as _json
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from tapio_fast._escape import escape
 from tapio_fast.cli._exit import CONFIG, FAILED, IO, OK, say
 from tapio_fast.cli._settings import near
 from tapio_fast.errors import FilterError
+from tapio_fast.formatting import rfc3339
 
 _MAX_LINE = 1 << 20     # bytes of a JSON line
 
@@ -110,12 +110,8 @@ def _try_store(rules: list[Any], store: Path, json: bool) -> _Tried:
                 names = [rule.name or "" for rule in hit]
                 for name in names:
                     tried.hits[name] += 1
-                _print_hit(_moment(event.timestamp), event.to_dict(), names, json)
+                _print_hit(rfc3339(event.timestamp), event.to_dict(), names, json)
     return tried
-
-
-def _moment(ns: int) -> str:
-    return f"{datetime.fromtimestamp(ns // 1_000_000_000, UTC):%Y-%m-%dT%H:%M:%S}.{ns % 1_000_000_000:09}Z"
 
 
 def _try_lines(rules: list[Any], path: Path, json: bool) -> _Tried:

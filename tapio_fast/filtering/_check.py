@@ -63,6 +63,8 @@ def _test(test: Test) -> None:
     _need(isinstance(args, tuple) and (op == "exists") == (not args), f"{what}: {'it takes no values' if op == 'exists' else 'no values; use any_value'}")
     if op in TEXT_OPS:
         _texts(what, op, args, test.icase)
+        _need(op in ("glob", "regex") or field.name not in NAMED or all(len(a) <= MAX_NAME for a in args),
+              f"{what}: a process's name has at most {MAX_NAME} bytes, so nothing is called what is asked for")
     elif op == "float":
         _floats(what, test)
     elif op == "bits":
@@ -87,8 +89,6 @@ def _whole(value: object, least: int, most: int) -> bool:
 def _texts(what: str, op: str, args: tuple[Any, ...], icase: bool) -> None:
     _need(all(type(a) is bytes for a in args), f"{what}: values are bytes")
     _need(len(set(args)) == len(args), f"{what}: each value once")
-    _need(op in ("glob", "regex") or not what.startswith(NAMED) or all(len(a) <= MAX_NAME for a in args),
-          f"{what}: a process's name has at most {MAX_NAME} bytes, so nothing is called what is asked for")
     if op in ("glob", "regex"):
         _need(all(len(a) <= MAX_PATTERN for a in args), f"{what}: a pattern has at most {MAX_PATTERN} bytes")
     if op == "regex":
