@@ -367,17 +367,29 @@ ssize_t tf_codec_encode_bytes(struct tf_codec *c, const void *src, size_t len, u
 	return encode(c, src, len, dst, cap);
 }
 
-ssize_t tf_codec_encode_spans(struct tf_codec *c, const struct tf_span *spans, size_t n_spans, uint32_t row_size, uint8_t *dst, size_t cap)
+static size_t rows_of(const struct tf_span *spans, size_t n_spans)
 {
 	size_t n = 0;
 	for (size_t s = 0; s < n_spans; s++)
 		n += spans[s].n;
-	int rc = scratch(c, n * row_size + 1); /* never zero bytes: aligned_alloc may answer NULL to that */
-	if (rc)
-		return rc;
+	return n;
+}
+
+uint8_t *tf_codec_planes_of(struct tf_codec *c, const struct tf_span *spans, size_t n_spans, uint32_t row_size)
+{
+	size_t n = rows_of(spans, n_spans);
+	if (scratch(c, n * row_size + 1)) /* never zero bytes: aligned_alloc may answer NULL to that */
+		return NULL;
 	struct cursor to = { .planes = c->planes, .stride = n, .row_size = row_size };
 	spans_to_planes(spans, n_spans, &to, c->stage);
-	return encode(c, c->planes, n * row_size, dst, cap);
+	return c->planes;
+}
+
+ssize_t tf_codec_encode_spans(struct tf_codec *c, const struct tf_span *spans, size_t n_spans, uint32_t row_size, uint8_t *dst, size_t cap)
+{
+	if (!tf_codec_planes_of(c, spans, n_spans, row_size))
+		return -ENOMEM;
+	return encode(c, c->planes, rows_of(spans, n_spans) * row_size, dst, cap);
 }
 
 ssize_t tf_codec_encode_rows(struct tf_codec *c, const uint8_t *rows, uint32_t n, uint32_t row_size, uint8_t *dst, size_t cap)

@@ -21,6 +21,9 @@ struct tf_span {
 	uint32_t n;
 };
 ssize_t tf_codec_encode_spans(struct tf_codec *c, const struct tf_span *spans, size_t n_spans, uint32_t row_size, uint8_t *dst, size_t cap);
+/* The planes of such rows, before they are compressed: the codec's own memory, free to change, until the next call that makes planes. NULL:
+ * no memory. */
+uint8_t *tf_codec_planes_of(struct tf_codec *c, const struct tf_span *spans, size_t n_spans, uint32_t row_size);
 ssize_t tf_codec_encode_bytes(struct tf_codec *c, const void *src, size_t len, uint8_t *dst, size_t cap);
 /* Exactly n * row_size (or len) bytes must come out: 0, -EBADMSG, -ENOMEM. */
 int tf_codec_decode_rows(struct tf_codec *c, const uint8_t *src, size_t src_len, uint8_t *rows, uint32_t n, uint32_t row_size);
