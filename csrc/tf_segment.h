@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* tf_segment: the raw store, first form (version 0): a directory of append-only segments of zstd blocks; a block holds whole epochs.
+/* tf_segment: the raw store: a directory of append-only segments; a block holds whole epochs, a pack of each domain (tf_pack.h).
  * Writer: one per store (lock file), one thread. Reader: any number, one thread each; sees what was complete when it looked. */
 #ifndef TF_SEGMENT_H
 #define TF_SEGMENT_H
@@ -47,13 +47,29 @@ struct tf_reader_stats {
 	uint64_t corrupt_blocks, lost_rows;         /* damaged and passed over; rows as the good header said */
 	uint64_t unknown_rows;                      /* of domains or row sizes this build does not know */
 	uint64_t torn_bytes;                        /* incomplete end of a segment: of the newest one, a block that is being written */
+	uint64_t skipped_blocks;                    /* not read, because nothing in them is asked for */
 	uint64_t foreign;                           /* files with a segment's name that are none: another format, link, FIFO; never followed */
 };
 /* 0, -ENOENT no segment, -EBADMSG none that this version can read, -errno */
 int tf_segment_reader_open(int dir_fd, struct tf_segment_reader **out);
+/* What a row must have to be asked for, as far as an index can tell: one of the values, unless there are none. */
+#define TF_ASKED_MAX 16
+struct tf_asked_values {
+	uint32_t n;
+	uint64_t value[TF_ASKED_MAX];
+};
+struct tf_asked {
+	uint64_t kinds;                 /* bits: subtypes; the last one: 63 and above */
+	struct tf_asked_values pid, cgroup, port;       /* port: one of its ports; never 0 */
+};
 /* What next() shall give; before the first next(). */
 struct tf_reader_select {
 	uint32_t domains;               /* bits: 1 << domain; 0 = all */
+	uint32_t narrow;                /* bits: of these domains only blocks that may have a row as in asked[domain]; rows are not judged */
+	struct tf_asked asked[TF_TYPE_MAX];
+	/* bits: fields of tf_layout_of(domain)->fields that are wanted, others are zero; ts_ns always comes. some_fields false: all */
+	bool some_fields;
+	uint64_t fields[TF_TYPE_MAX][2];
 	int64_t since_ns, until_ns;     /* ns, Unix time: rows in [since, until); both 0 = all */
 	bool whole_epochs;              /* an epoch that has a row in the range comes whole (replay) */
 };

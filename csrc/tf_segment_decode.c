@@ -49,7 +49,7 @@ static void plan_domain(struct span *s, const struct tf_seg_domain *d, struct tf
 {
 	const struct tf_record_layout *l = d->domain < TF_TYPE_MAX ? tf_layout_of(d->domain) : NULL;
 	uint32_t matched = 0;
-	m->known = l && tf_row_size(d->domain) == l->size;
+	m->known = l && tf_row_size(d->domain) == l->size && d->n_fields <= TF_PACK_FIELDS_MAX;
 	m->src_size = d->row_size;
 	for (uint16_t i = 0; i < d->n_fields; i++) {
 		struct tf_seg_field f;
@@ -61,6 +61,10 @@ static void plan_domain(struct span *s, const struct tf_seg_domain *d, struct tf
 		if (!name)
 			return;
 		const struct tf_field *mine = field_named(l, &f, name);
+		if (m->known) {
+			m->mine[i] = (uint8_t)(mine ? mine - l->fields : TF_PACK_FIELDS_MAX);
+			m->field[m->n_fields++] = (struct tf_field){ .name = "", .c_name = "", .kind = f.kind, .offset = f.offset, .size = f.size };
+		}
 		if (!mine || (uint32_t)f.offset + f.size > d->row_size)
 			continue;
 		matched += mine->offset == f.offset;
@@ -128,24 +132,26 @@ static const uint8_t *line_at(const struct tf_seg_decoded *b, uint32_t epoch)
 	return b->raw + epoch * tf_epoch_line_len(b->head.n_loss, b->head.n_domains);
 }
 
-static uint32_t counts_at(const struct tf_seg_decoded *b, uint32_t epoch, bool text, uint32_t i)
+static uint32_t rows_at(const struct tf_seg_decoded *b, uint32_t epoch, uint32_t i)
 {
 	uint32_t n;
-	const uint8_t *counts = line_at(b, epoch) + sizeof(struct tf_epoch_line) + 8 * (size_t)b->head.n_loss;
-	memcpy(&n, counts + 4 * ((text ? (size_t)b->head.n_domains : 0) + i), sizeof(n));
+	memcpy(&n, line_at(b, epoch) + sizeof(struct tf_epoch_line) + 8 * (size_t)b->head.n_loss + 4 * (size_t)i, sizeof(n));
 	return n;
+}
+
+static uint32_t *texts_of(const struct tf_seg_decoded *b, uint32_t i)
+{
+	return b->texts + (size_t)i * b->head.n_epochs;
 }
 
 /* The epochs' counts must add up to the domains' totals, or slices would leave the buffers. */
 static int check_counts(const struct tf_seg_decoded *b)
 {
 	for (uint32_t i = 0; i < b->head.n_domains; i++) {
-		uint64_t rows = 0, text = 0;
-		for (uint32_t e = 0; e < b->head.n_epochs; e++) {
-			rows += counts_at(b, e, false, i);
-			text += counts_at(b, e, true, i);
-		}
-		if (rows != b->dom[i].rows || text != b->dom[i].text_raw)
+		uint64_t rows = 0;
+		for (uint32_t e = 0; e < b->head.n_epochs; e++)
+			rows += rows_at(b, e, i);
+		if (rows != b->dom[i].rows)
 			return -EBADMSG;
 	}
 	return 0;
@@ -164,45 +170,66 @@ static size_t place(struct tf_seg_decoded *b, const struct tf_seg_moves plan[TF_
 		b->unknown_rows += known ? 0 : d->rows;
 		b->rows_at[i] = at;
 		b->text_at[i] = at + (size_t)d->rows * d->row_size;
-		at = b->wanted[i] ? b->text_at[i] + d->text_raw : at;
+		at = b->wanted[i] ? b->text_at[i] + d->text : at;
 	}
 	return at;
 }
 
-static int decode_domain(struct tf_seg_decoded *b, uint32_t i, const uint8_t *payload)
+/* Fields of the file that are wanted: ts_ns, by which rows are told to be in the range, always. */
+static void wanted_fields(const struct tf_seg_moves *m, const struct tf_reader_select *sel, uint8_t domain, uint64_t wanted[2])
 {
-	const struct tf_frame_domain *d = &b->dom[i];
-	int rc = 0;
-	if ((d->rows == 0) != (d->rows_len == 0) || (d->text_raw == 0) != (d->text_len == 0))
-		return -EBADMSG;
-	if (!b->wanted[i])
-		return 0;
-	if (d->rows)
-		rc = tf_codec_decode_rows(b->codec, payload, d->rows_len, b->raw + b->rows_at[i], d->rows, d->row_size);
-	if (!rc && d->text_raw)
-		rc = tf_codec_decode_bytes(b->codec, payload + d->rows_len, d->text_len, b->raw + b->text_at[i], d->text_raw);
-	return rc;
+	wanted[0] = wanted[1] = sel->some_fields ? 0 : UINT64_MAX;
+	for (uint32_t i = 0; i < m->n_fields && sel->some_fields; i++) {
+		uint8_t mine = m->mine[i];
+		if (mine < TF_PACK_FIELDS_MAX && (mine == 0 || tf_pack_wants(sel->fields[domain], mine)))
+			wanted[i / 64] |= 1ull << i % 64;
+	}
 }
 
-int tf_seg_decode(struct tf_seg_decoded *b, const struct tf_seg_moves plan[TF_TYPE_MAX], uint32_t domains, const uint8_t *payload)
+static int decode_domain(struct tf_seg_decoded *b, uint32_t i, const struct tf_seg_moves plan[TF_TYPE_MAX], const struct tf_reader_select *sel,
+			 const uint8_t *payload)
+{
+	const struct tf_frame_domain *d = &b->dom[i];
+	uint32_t *rows = texts_of(b, b->head.n_domains);
+	if (!b->wanted[i] || !d->rows)
+		return 0;
+	const struct tf_seg_moves *m = &plan[d->domain];
+	struct tf_pack_shape shape = { m->field, m->n_fields, m->src_size };
+	struct tf_pack_out out = { .epoch_rows = rows, .n_epochs = b->head.n_epochs, .n = d->rows, .rows = b->raw + b->rows_at[i],
+				   .text = b->raw + b->text_at[i], .text_cap = d->text, .text_len = texts_of(b, i) };
+	for (uint32_t e = 0; e < b->head.n_epochs; e++)
+		rows[e] = rows_at(b, e, i);
+	wanted_fields(m, sel, d->domain, out.wanted);
+	return tf_pack_decode(b->pack, &shape, payload, d->pack_len, &out);
+}
+
+static int room_for(void **buffer, size_t *cap, size_t need)
+{
+	if (need > *cap) {
+		free(*buffer);
+		*buffer = malloc(need + need / 4);
+		*cap = *buffer ? need + need / 4 : 0;
+	}
+	return *buffer ? 0 : -ENOMEM;
+}
+
+int tf_seg_decode(struct tf_seg_decoded *b, const struct tf_seg_moves plan[TF_TYPE_MAX], const struct tf_reader_select *sel,
+		  const uint8_t *payload)
 {
 	size_t table = b->head.n_epochs * tf_epoch_line_len(b->head.n_loss, b->head.n_domains);
-	size_t need = place(b, plan, domains); /* at most TF_BLOCK_RAW_CAP: tf_frame_check */
-	if (need > b->raw_cap) {
-		free(b->raw);
-		b->raw = malloc(need + need / 4);
-		b->raw_cap = b->raw ? need + need / 4 : 0;
-		if (!b->raw)
-			return -ENOMEM;
-	}
+	size_t need = place(b, plan, sel->domains); /* at most TF_BLOCK_RAW_CAP: tf_frame_check */
+	size_t texts = (b->head.n_domains + 1) * (size_t)b->head.n_epochs * sizeof(*b->texts);
+	if (room_for((void **)&b->raw, &b->raw_cap, need) || room_for((void **)&b->texts, &b->texts_cap, texts))
+		return -ENOMEM;
+	memset(b->texts, 0, texts);
 	b->next_epoch = b->head.n_epochs; /* none to give until all is decoded */
-	int rc = tf_codec_decode_bytes(b->codec, payload, b->head.epochs_len, b->raw, table);
+	int rc = tf_codec_decode_bytes(tf_pack_codec(b->pack), payload, b->head.epochs_len, b->raw, table);
 	if (!rc)
 		rc = check_counts(b);
 	payload += b->head.epochs_len;
 	for (uint32_t i = 0; !rc && i < b->head.n_domains; i++) {
-		rc = decode_domain(b, i, payload);
-		payload += (size_t)b->dom[i].rows_len + b->dom[i].text_len;
+		rc = decode_domain(b, i, plan, sel, payload);
+		payload += b->dom[i].pack_len;
 	}
 	if (!rc)
 		b->next_epoch = 0;
@@ -229,8 +256,8 @@ int tf_seg_next_epoch(struct tf_seg_decoded *b, const struct tf_seg_moves plan[T
 	for (uint32_t i = 0; i < b->head.n_domains; i++) {
 		if (!b->wanted[i])
 			continue;
-		need.rows[b->dom[i].domain] = counts_at(b, e, false, i);
-		need.text[b->dom[i].domain] = counts_at(b, e, true, i);
+		need.rows[b->dom[i].domain] = rows_at(b, e, i);
+		need.text[b->dom[i].domain] = texts_of(b, i)[e];
 	}
 	int rc = tf_batch_new(pool, &need, out);
 	if (rc)
@@ -262,8 +289,8 @@ void tf_seg_unread_epoch(struct tf_seg_decoded *b)
 	for (uint32_t i = 0; i < b->head.n_domains; i++) {
 		if (!b->wanted[i])
 			continue;
-		b->rows_at[i] -= (size_t)counts_at(b, b->next_epoch, false, i) * b->dom[i].row_size;
-		b->text_at[i] -= counts_at(b, b->next_epoch, true, i);
+		b->rows_at[i] -= (size_t)rows_at(b, b->next_epoch, i) * b->dom[i].row_size;
+		b->text_at[i] -= texts_of(b, i)[b->next_epoch];
 	}
 }
 

@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-/* tf_segment_encode: one block as one frame: epoch table, then rows and text of each domain, compressed over all epochs of the block. */
+/* tf_segment_encode: one block as one frame: epoch table, then a pack of each domain over all epochs of the block. */
 #include <stdlib.h>
 
 #include "tf_segment_impl.h"
+
+#define FILTER_ROWS 512u             /* fewer are read as fast as a filter is asked */
 
 static uint8_t *gather_room(struct tf_seg_block *b, size_t need)
 {
@@ -12,21 +14,6 @@ static uint8_t *gather_room(struct tf_seg_block *b, size_t need)
 		b->gather_cap = b->gather ? need + need / 4 : 0;
 	}
 	return b->gather;
-}
-
-static ssize_t encode_text(struct tf_seg_block *b, uint8_t domain, uint32_t raw, uint8_t *dst, size_t cap)
-{
-	uint8_t *at = gather_room(b, raw);
-	if (!at)
-		return -ENOMEM;
-	for (uint32_t e = 0; e < b->n_held; e++) {
-		const struct tf_held_rows *h = &b->held[e].dom[domain];
-		if (!h->text_len)
-			continue;
-		memcpy(at, h->text, h->text_len);
-		at += h->text_len;
-	}
-	return tf_codec_encode_bytes(b->codec, b->gather, raw, dst, cap);
 }
 
 static ssize_t encode_epochs(struct tf_seg_block *b, const struct tf_frame_domain *doms, uint32_t n_doms, uint8_t *dst, size_t cap)
@@ -43,10 +30,8 @@ static ssize_t encode_epochs(struct tf_seg_block *b, const struct tf_frame_domai
 		at += sizeof(h->loss);
 		for (uint32_t i = 0; i < n_doms; i++, at += 4)
 			memcpy(at, &h->dom[doms[i].domain].n, 4);
-		for (uint32_t i = 0; i < n_doms; i++, at += 4)
-			memcpy(at, &h->dom[doms[i].domain].text_len, 4);
 	}
-	return tf_codec_encode_bytes(b->codec, b->gather, len, dst, cap);
+	return tf_codec_encode_bytes(tf_pack_codec(b->pack), b->gather, len, dst, cap);
 }
 
 static void widen_range(const struct tf_held_epoch *e, struct tf_frame_head *h)
@@ -61,10 +46,10 @@ static void widen_range(const struct tf_held_epoch *e, struct tf_frame_head *h)
 	h->unix_max = last > h->unix_max ? last : h->unix_max;
 }
 
-static void head_of_block(const struct tf_seg_block *b, struct tf_frame_head *h, uint32_t n_doms)
+static void head_of_block(const struct tf_seg_block *b, struct tf_frame_head *h, uint32_t n_doms, uint32_t n_filters)
 {
 	*h = (struct tf_frame_head){
-		.length = (uint32_t)tf_frame_head_len(n_doms), .ts_min = UINT64_MAX, .unix_min = INT64_MAX, .unix_max = INT64_MIN,
+		.length = (uint32_t)tf_frame_head_len(n_doms, n_filters), .ts_min = UINT64_MAX, .unix_min = INT64_MAX, .unix_max = INT64_MIN,
 		.n_epochs = b->n_held, .n_domains = n_doms, .n_loss = TF_L_COUNT, .rows = b->rows,
 		.first_epoch = b->held[0].line.epoch, .last_epoch = b->held[b->n_held - 1].line.epoch,
 	};
@@ -72,74 +57,117 @@ static void head_of_block(const struct tf_seg_block *b, struct tf_frame_head *h,
 		widen_range(&b->held[e], h);
 }
 
-/* Which domains the block has, and how many bytes a frame of it takes at most. */
-static uint32_t survey(struct tf_seg_block *b, struct tf_frame_domain doms[TF_TYPE_MAX], size_t *bound)
+/* What is known of a block before it is compressed. */
+struct survey {
+	struct tf_frame_domain dom[TF_TYPE_MAX];
+	struct tf_frame_filter filter[TF_TYPE_MAX];
+	bool lied[TF_TYPE_MAX];      /* texts that point outside */
+	uint32_t n, n_filters;
+	uint64_t raw;                /* bytes: decoded */
+	size_t bound;                /* bytes: the frame takes at most */
+};
+
+static struct tf_pack_shape shape_of(uint8_t domain)
+{
+	const struct tf_record_layout *l = tf_layout_of(domain);
+	return l ? (struct tf_pack_shape){ l->fields, l->n_fields, l->size } : (struct tf_pack_shape){ NULL, 0, 0 };
+}
+
+/* The domain's rows, an entry for each epoch that has some; how many. */
+static uint32_t rows_of(struct tf_seg_block *b, uint8_t domain)
 {
 	uint32_t n = 0;
-	*bound = 0;
-	for (uint8_t d = 0; d < TF_TYPE_MAX; d++) {
-		struct tf_frame_domain f = { .domain = d, .row_size = (uint16_t)b->row_size[d] };
-		for (uint32_t e = 0; e < b->n_held; e++) {
-			f.rows += b->held[e].dom[d].n;
-			f.text_raw += b->held[e].dom[d].text_len;
-		}
-		if (!f.rows && !f.text_raw)
-			continue;
-		*bound += tf_codec_bound((size_t)f.rows * f.row_size) + tf_codec_bound(f.text_raw);
-		doms[n++] = f;
+	for (uint32_t e = 0; e < b->n_held; e++) {
+		const struct tf_held_rows *r = &b->held[e].dom[domain];
+		if (r->n)
+			b->rows_of[n++] = (struct tf_pack_rows){ r->rows, r->text, r->n, r->text_len };
 	}
-	*bound += tf_frame_head_len(n) + tf_codec_bound(b->n_held * tf_epoch_line_len(TF_L_COUNT, n)) + sizeof(struct tf_frame_foot);
 	return n;
 }
 
-static int encode_domain(struct tf_seg_block *b, struct tf_frame_domain *f, uint8_t **at, const uint8_t *end)
+static int survey_domain(struct tf_seg_block *b, uint8_t domain, struct survey *s)
 {
-	size_t n_spans = 0;
-	ssize_t len;
-	for (uint32_t e = 0; e < b->n_held; e++)
-		if (b->held[e].dom[f->domain].n)
-			b->spans[n_spans++] = (struct tf_span){ b->held[e].dom[f->domain].rows, b->held[e].dom[f->domain].n };
-	if (f->rows) {
-		len = tf_codec_encode_spans(b->codec, b->spans, n_spans, f->row_size, *at, (size_t)(end - *at));
-		if (len < 0)
-			return (int)len;
-		f->rows_len = (uint32_t)len;
-		*at += len;
+	struct tf_frame_domain *d = &s->dom[s->n];
+	struct tf_pack_shape shape = shape_of(domain);
+	uint32_t n = rows_of(b, domain);
+	uint64_t text = 0;
+	if (!n)
+		return 0;
+	if (!shape.fields || shape.row_size != b->row_size[domain])
+		return -EINVAL;
+	*d = (struct tf_frame_domain){ .domain = domain, .row_size = (uint16_t)shape.row_size };
+	for (uint32_t e = 0; e < n; e++)
+		d->rows += b->rows_of[e].n;
+	d->filtered = d->rows >= FILTER_ROWS;
+	tf_index_open(d);
+	for (uint32_t e = 0; e < n; e++) {
+		tf_index_add(d, d->filtered ? &s->filter[s->n_filters] : NULL, b->rows_of[e].rows, b->rows_of[e].n);
+		text += tf_pack_measure(&shape, &b->rows_of[e], &s->lied[domain]);
 	}
-	if (f->text_raw) {
-		len = encode_text(b, f->domain, f->text_raw, *at, (size_t)(end - *at));
-		if (len < 0)
-			return (int)len;
-		f->text_len = (uint32_t)len;
-		*at += len;
-	}
+	s->raw += (uint64_t)d->rows * d->row_size + text;
+	if (s->raw > TF_BLOCK_RAW_CAP)
+		return -E2BIG; /* rows that share their texts, and would not when they come back */
+	d->text = (uint32_t)text;
+	s->bound += tf_pack_bound(&shape, d->rows, text);
+	s->n_filters += d->filtered;
+	s->n++;
 	return 0;
+}
+
+static int survey(struct tf_seg_block *b, struct survey *s)
+{
+	int rc = 0;
+	memset(s, 0, sizeof(*s));
+	for (uint8_t d = 0; d < TF_TYPE_MAX && !rc; d++)
+		rc = survey_domain(b, d, s);
+	size_t table = b->n_held * tf_epoch_line_len(TF_L_COUNT, s->n);
+	s->bound += tf_frame_head_len(s->n, s->n_filters) + tf_codec_bound(table) + sizeof(struct tf_frame_foot);
+	if (!rc && s->raw + table > TF_BLOCK_RAW_CAP)
+		rc = -E2BIG;
+	return rc;
+}
+
+static int encode_domain(struct tf_seg_block *b, struct tf_frame_domain *d, bool lied, uint8_t **at, const uint8_t *end)
+{
+	struct tf_pack_shape shape = shape_of(d->domain);
+	uint32_t n = rows_of(b, d->domain);
+	ssize_t len = tf_pack_encode(b->pack, &shape, b->rows_of, n, d->text, lied, *at, (size_t)(end - *at));
+	if (len < 0)
+		return (int)len;
+	d->pack_len = (uint32_t)len;
+	*at += len;
+	return 0;
+}
+
+static uint8_t *append(uint8_t *at, const void *data, size_t len)
+{
+	memcpy(at, data, len);
+	return at + len;
 }
 
 ssize_t tf_seg_block_encode(struct tf_seg_block *b, struct tf_seg_out *out)
 {
-	struct tf_frame_domain doms[TF_TYPE_MAX];
+	struct survey s;
 	struct tf_frame_head h;
-	size_t bound;
-	uint32_t n = survey(b, doms, &bound);
-	uint8_t *frame = tf_seg_out_room(out, bound);
+	int rc = survey(b, &s);
+	uint8_t *frame = rc ? NULL : tf_seg_out_room(out, s.bound);
 	if (!frame)
-		return -ENOMEM;
-	head_of_block(b, &h, n);
+		return rc ? rc : -ENOMEM;
+	head_of_block(b, &h, s.n, s.n_filters);
 	uint8_t *at = frame + h.length;
-	const uint8_t *end = frame + bound - sizeof(struct tf_frame_foot);
-	ssize_t len = encode_epochs(b, doms, n, at, (size_t)(end - at));
+	const uint8_t *end = frame + s.bound - sizeof(struct tf_frame_foot);
+	ssize_t len = encode_epochs(b, s.dom, s.n, at, (size_t)(end - at));
 	if (len < 0)
 		return len;
 	h.epochs_len = (uint32_t)len;
 	at += len;
-	for (uint32_t i = 0; i < n; i++) {
-		int rc = encode_domain(b, &doms[i], &at, end);
-		if (rc)
-			return rc;
-	}
+	for (uint32_t i = 0; i < s.n && !rc; i++)
+		rc = encode_domain(b, &s.dom[i], s.lied[s.dom[i].domain], &at, end);
+	if (rc)
+		return rc;
 	h.payload_len = (uint64_t)(at - frame) - h.length;
-	memcpy(frame, &h, sizeof(h));
-	memcpy(frame + sizeof(h), doms, n * sizeof(doms[0]));
+	at = append(frame, &h, sizeof(h));
+	at = append(at, s.dom, s.n * sizeof(s.dom[0]));
+	append(at, s.filter, s.n_filters * sizeof(s.filter[0]));
 	return (ssize_t)tf_frame_len(&h);
 }

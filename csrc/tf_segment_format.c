@@ -155,8 +155,9 @@ void tf_frame_seal(uint8_t *frame, const uint8_t nonce[16], const uint8_t marker
 
 int tf_frame_check(const struct tf_frame_head *h, const uint8_t nonce[16], const uint8_t marker[16])
 {
-	uint32_t crc;
-	if (memcmp(h->marker, marker, 16) != 0 || h->n_domains > TF_FRAME_DOMAINS_MAX || h->length != tf_frame_head_len(h->n_domains))
+	uint32_t crc, n_filters = 0;
+	if (memcmp(h->marker, marker, 16) != 0 || h->n_domains > TF_FRAME_DOMAINS_MAX || h->length < tf_frame_head_len(h->n_domains, 0) ||
+	    h->length > tf_frame_head_len(h->n_domains, h->n_domains))
 		return -EBADMSG;
 	memcpy(&crc, (const uint8_t *)h + h->length - 4, sizeof(crc));
 	if (crc != keyed_crc(h, nonce))
@@ -166,10 +167,15 @@ int tf_frame_check(const struct tf_frame_head *h, const uint8_t nonce[16], const
 	uint64_t raw = h->n_epochs * (uint64_t)tf_epoch_line_len(h->n_loss, h->n_domains), packed = h->epochs_len, rows = 0;
 	const struct tf_frame_domain *d = tf_frame_domains(h);
 	for (uint32_t i = 0; i < h->n_domains; i++) {
-		raw += (uint64_t)d[i].rows * d[i].row_size + d[i].text_raw;
-		packed += (uint64_t)d[i].rows_len + d[i].text_len;
+		raw += (uint64_t)d[i].rows * d[i].row_size + d[i].text;
+		packed += d[i].pack_len;
 		rows += d[i].rows;
+		n_filters += d[i].filtered != 0;
+		if (d[i].filtered > 1 || (d[i].rows == 0) != (d[i].pack_len == 0))
+			return -EBADMSG;
 	}
+	if (h->length != tf_frame_head_len(h->n_domains, n_filters))
+		return -EBADMSG;
 	/* Sums of at most 64 products below 2^49: no overflow. */
 	if (raw > TF_BLOCK_RAW_CAP || packed != h->payload_len || rows != h->rows || packed > 2ull * TF_BLOCK_RAW_CAP)
 		return -EBADMSG;

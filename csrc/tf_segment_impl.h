@@ -4,12 +4,13 @@
 #ifndef TF_SEGMENT_IMPL_H
 #define TF_SEGMENT_IMPL_H
 
+#include "tf_pack.h"
 #include "tf_segment.h"
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "segments are little endian and are read without swapping");
 
 #define TF_SEG_MAGIC "\x89TFSEG\r\n"
-#define TF_SEG_VERSION 0u
+#define TF_SEG_VERSION 0x8001u       /* first draft of version 1, which takes its place when it is frozen */
 #define TF_SEG_AREA 16384u           /* bytes: room of the header; a second copy follows, so that one bad byte costs no segment */
 #define TF_SEG_FIRST (2 * TF_SEG_AREA) /* bytes: offset of the first frame */
 #define TF_SEG_NAME_LEN 32
@@ -54,19 +55,29 @@ struct tf_frame_head {
 	uint64_t rows;               /* count: all domains */
 };
 struct tf_frame_domain {
-	uint8_t domain, _pad0;
+	uint8_t domain;
+	uint8_t filtered;            /* 1: a tf_frame_filter of it follows the table */
 	uint16_t row_size;
 	uint32_t rows;
-	uint32_t rows_len;           /* bytes: compressed */
-	uint32_t text_raw, text_len; /* bytes: plain, compressed */
-	uint32_t _pad1;
+	uint32_t pack_len;           /* bytes: its rows and texts (tf_pack.h) */
+	uint32_t text;               /* bytes: of texts, when they come back */
+	uint64_t kinds;              /* bits: subtypes; the last one: 63 and above */
+	uint64_t cgroup_min, cgroup_max;
+	uint32_t pid_min, pid_max;
+	uint16_t port_min, port_max; /* of all its ports that are not 0; min > max: there are none */
+	uint32_t _pad0;
 };
-/* Then: CRC32C of the header, keyed; the payload (epoch table, then rows and text of each domain); then: */
+/* Which values there may be: bit tf_index_bit(value, bits) of each value is set. */
+struct tf_frame_filter {
+	uint8_t pid[64], port[32], cgroup[16];
+};
+/* Then a tf_frame_filter for each domain that has one; CRC32C of the header, keyed; the payload (epoch table, then a pack of each domain);
+ * then: */
 struct tf_frame_foot {
 	uint32_t payload_crc;        /* CRC32C of the payload, begun with the header's */
 	uint32_t frame_len;          /* bytes: of the whole frame, foot included */
 };
-/* A line of the epoch table, then loss[n_loss] u8, then rows[n_domains] and text[n_domains] u4. */
+/* A line of the epoch table, then loss[n_loss] u8, then rows[n_domains] u4. */
 struct tf_epoch_line {
 	uint64_t epoch, watermark_ns;
 	int64_t wall_offset_ns;
@@ -75,20 +86,21 @@ struct tf_epoch_line {
 #define TF_FRAME_DOMAINS_MAX 64u
 #define TF_FRAME_LOSS_MAX 64u
 #define TF_FRAME_EPOCHS_MAX 65536u
-#define TF_FRAME_HEAD_MAX (sizeof(struct tf_frame_head) + TF_FRAME_DOMAINS_MAX * sizeof(struct tf_frame_domain) + 4)
+#define TF_FRAME_HEAD_MAX \
+	(sizeof(struct tf_frame_head) + TF_FRAME_DOMAINS_MAX * (sizeof(struct tf_frame_domain) + sizeof(struct tf_frame_filter)) + 4)
 
 _Static_assert(sizeof(struct tf_seg_head) == 96, "store files depend on it");
 _Static_assert(sizeof(struct tf_frame_head) == 120, "store files depend on it");
-_Static_assert(sizeof(struct tf_frame_domain) == 24, "store files depend on it");
+_Static_assert(sizeof(struct tf_frame_domain) == 56 && sizeof(struct tf_frame_filter) == 112, "store files depend on it");
 _Static_assert(sizeof(struct tf_seg_field) == 6 && sizeof(struct tf_seg_domain) == 8, "store files depend on it");
 
-static inline size_t tf_frame_head_len(uint32_t n_domains)
+static inline size_t tf_frame_head_len(uint32_t n_domains, uint32_t n_filters)
 {
-	return sizeof(struct tf_frame_head) + n_domains * sizeof(struct tf_frame_domain) + 4;
+	return sizeof(struct tf_frame_head) + n_domains * sizeof(struct tf_frame_domain) + n_filters * sizeof(struct tf_frame_filter) + 4;
 }
 static inline size_t tf_epoch_line_len(uint32_t n_loss, uint32_t n_domains)
 {
-	return sizeof(struct tf_epoch_line) + 8 * (size_t)n_loss + 8 * (size_t)n_domains;
+	return sizeof(struct tf_epoch_line) + 8 * (size_t)n_loss + 4 * (size_t)n_domains;
 }
 
 /* "segment-0000000001.tfseg" <-> 1. parse: false when the name is not one of ours. */
@@ -109,6 +121,15 @@ static inline const struct tf_frame_domain *tf_frame_domains(const struct tf_fra
 {
 	return (const struct tf_frame_domain *)(h + 1);
 }
+static inline uint32_t tf_index_bit(uint64_t value, uint32_t bits)
+{
+	return (uint32_t)((value * 0x9e3779b97f4a7c15u) >> 32) % bits;
+}
+/* What the rows of one epoch add to the index of their domain (tf_segment_index.c); filter NULL: none is kept. */
+void tf_index_open(struct tf_frame_domain *d);
+void tf_index_add(struct tf_frame_domain *d, struct tf_frame_filter *filter, const uint8_t *rows, uint32_t n);
+/* Whether a row that is asked for may be in the block: false is certain. */
+bool tf_index_may_match(const struct tf_frame_head *h, const struct tf_reader_select *sel);
 /* Numbers of all files in the directory that are named like segments, sorted; the list is to be freed. 0, -errno. */
 int tf_seg_list(int dir_fd, uint64_t **list, size_t *n);
 
@@ -125,13 +146,13 @@ struct tf_held_epoch {
 	struct tf_held_rows dom[TF_TYPE_MAX];
 };
 struct tf_seg_block {
-	struct tf_codec *codec;
+	struct tf_pack *pack;
 	uint32_t n_held;
 	uint64_t rows, raw_bytes;
 	uint32_t row_size[TF_TYPE_MAX];
-	uint8_t *gather;             /* texts or epoch table in one piece */
+	uint8_t *gather;             /* the epoch table */
 	size_t gather_cap;
-	struct tf_span spans[TF_HELD_MAX];
+	struct tf_pack_rows rows_of[TF_HELD_MAX];    /* of the domain at hand */
 	struct tf_held_epoch held[TF_HELD_MAX];
 };
 struct tf_seg_out;
@@ -170,13 +191,17 @@ struct tf_seg_moves {
 	bool same;                   /* rows are equal byte for byte */
 	uint16_t src_size, n;
 	struct { uint16_t from, to, len; } move[TF_MOVES_MAX]; /* fields of the same name, kind and size; the rest is zero */
+	/* fields of the file, and the place of each among this build's; TF_PACK_FIELDS_MAX: none */
+	uint16_t n_fields;
+	struct tf_field field[TF_PACK_FIELDS_MAX];
+	uint8_t mine[TF_PACK_FIELDS_MAX];
 };
 /* Out of a header that tf_seg_check found good, whose lengths are still not trusted. */
 void tf_seg_plan(const uint8_t *head, struct tf_seg_moves plan[TF_TYPE_MAX]);
 
 /* One decoded block. */
 struct tf_seg_decoded {
-	struct tf_codec *codec;
+	struct tf_pack *pack;
 	struct tf_frame_head head;
 	struct tf_frame_domain dom[TF_FRAME_DOMAINS_MAX];
 	bool wanted[TF_FRAME_DOMAINS_MAX]; /* rows and text of these are in `raw` */
@@ -184,10 +209,13 @@ struct tf_seg_decoded {
 	uint32_t next_epoch;
 	uint8_t *raw;                /* epoch table, then rows and text of each wanted domain */
 	size_t raw_cap;
+	uint32_t *texts;             /* bytes: of each epoch's texts, domain by domain; then rows of the domain at hand */
+	size_t texts_cap;
 	uint64_t unknown_rows;       /* of this block */
 };
 /* payload: checked by its CRC. 0; -EBADMSG: contradicts its header, -ENOMEM. */
-int tf_seg_decode(struct tf_seg_decoded *b, const struct tf_seg_moves plan[TF_TYPE_MAX], uint32_t domains, const uint8_t *payload);
+int tf_seg_decode(struct tf_seg_decoded *b, const struct tf_seg_moves plan[TF_TYPE_MAX], const struct tf_reader_select *sel,
+		  const uint8_t *payload);
 /* The next epoch as a batch: 1, 0 = no more, -ENOMEM (nothing consumed). */
 int tf_seg_next_epoch(struct tf_seg_decoded *b, const struct tf_seg_moves plan[TF_TYPE_MAX], struct tf_pool *pool, struct tf_batch **out);
 void tf_seg_unread_epoch(struct tf_seg_decoded *b); /* the epoch given last comes again */

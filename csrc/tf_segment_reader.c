@@ -296,13 +296,15 @@ static int next_block(struct tf_segment_reader *r)
 		int rc = next_frame(r);
 		if (rc <= 0)
 			return rc;
-		if (outside(r))
+		if (outside(r) || (r->sel.narrow && !tf_index_may_match(&r->frame.h, &r->sel))) {
+			r->s.skipped_blocks++;
 			continue;
+		}
 		rc = read_payload(r);
 		r->block.head = r->frame.h;
 		memcpy(r->block.dom, tf_frame_domains(&r->frame.h), r->frame.h.n_domains * sizeof(r->block.dom[0]));
 		if (!rc)
-			rc = tf_seg_decode(&r->block, r->plan, r->sel.domains, r->payload);
+			rc = tf_seg_decode(&r->block, r->plan, &r->sel, r->payload);
 		if (rc == -EBADMSG) {
 			r->block.next_epoch = r->block.head.n_epochs;
 			r->s.corrupt_blocks++;
@@ -378,7 +380,7 @@ int tf_segment_reader_frame(struct tf_segment_reader *r, struct tf_frame_info *o
 
 static int begin(struct tf_segment_reader *r)
 {
-	int rc = tf_codec_open(1, &r->block.codec);
+	int rc = tf_pack_open(1, &r->block.pack);
 	if (!rc && !(r->area = malloc(TF_SEG_FIRST)))
 		rc = -ENOMEM;
 	if (!rc)
@@ -436,8 +438,9 @@ void tf_segment_reader_close(struct tf_segment_reader *r)
 	close_segment(r);
 	if (r->dir_fd >= 0)
 		close(r->dir_fd);
-	tf_codec_close(r->block.codec);
+	tf_pack_close(r->block.pack);
 	free(r->block.raw);
+	free(r->block.texts);
 	free(r->payload);
 	free(r->area);
 	free(r->numbers);

@@ -66,7 +66,7 @@ static int start(struct tf_segment_writer *w)
 	size_t n;
 	int rc = take_lock(w);
 	if (!rc)
-		rc = tf_codec_open(w->o.level, &w->b.codec);
+		rc = tf_pack_open(w->o.level, &w->b.pack);
 	if (!rc && !(w->arena = aligned_alloc(64, ARENA_BYTES)))
 		rc = -ENOMEM;
 	if (!rc)
@@ -94,7 +94,7 @@ static void release(struct tf_segment_writer *w)
 		close(w->lock_fd);
 	if (w->dir_fd >= 0)
 		close(w->dir_fd);
-	tf_codec_close(w->b.codec);
+	tf_pack_close(w->b.pack);
 	free(w->arena);
 	free(w->b.gather);
 	free(w->out.keep);
@@ -157,7 +157,7 @@ static int put_block(struct tf_segment_writer *w, uint64_t now)
 	ssize_t len = tf_seg_block_encode(&w->b, &w->out);
 	int rc = len < 0 ? (int)len : tf_seg_out_put(&w->out, (size_t)len, w->b.rows, w->boot_id, w->run_id);
 	count_given_up(w);
-	if (rc == 0 || rc == -ENOMEM) {
+	if (rc == 0 || rc == -ENOMEM || rc == -E2BIG || rc == -EINVAL) {    /* the disk did nothing wrong */
 		w->backoff_ns = 0;
 		return rc;
 	}

@@ -78,38 +78,131 @@ def unpack(part: bytes, size: int) -> bytes:
     return zstandard.ZstdDecompressor().decompress(part)
 
 
-def rows_of(planes: bytes, n: int, row_size: int) -> bytes:
-    table = np.ascontiguousarray(np.frombuffer(planes, np.uint8).reshape(row_size, n).T)
-    head = np.ascontiguousarray(table[:, :16]).view(np.uint64)
-    table[:, :16] = np.cumsum(head, axis=0, dtype=np.uint64).view(np.uint8)
-    return table.tobytes()
+def count(data: bytes, at: int) -> tuple[int, int]:
+    """A LEB128 number and where it ends."""
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        at, shift = at + 1, shift + 7
+        if data[at - 1] < 128:
+            return value, at
 
 
-def frames(raw: bytes, nonce: bytes) -> Iterator[tuple[dict[str, int], dict[int, tuple[int, bytes, bytes]], list[tuple[int, ...]]]]:
+def planes(part: bytes, n: int, size: int) -> np.ndarray:
+    """n values of `size` bytes each, shape (n, size)."""
+    return np.ascontiguousarray(np.frombuffer(part, np.uint8).reshape(size, n).T)
+
+
+def unpacked(pack: bytes, n: int, row_size: int, fields: list[tuple[str, str, int, int]], epochs: list[int]) -> tuple[bytes, bytes]:
+    """Rows and text of a pack, as docs/store-format.md says."""
+    form, modes, at = pack[0], pack[1:1 + len(fields)], 1 + len(fields)
+    said: list[tuple[bytes, list[int], list[int], int]] = []        # value, raw sizes of parts, packed sizes, entries
+    for mode, (_, _, _, size) in zip(modes, fields, strict=True):
+        value, raw, entries = b"", [], 0
+        if mode == 0:
+            value, at = pack[at:at + size], at + size
+        elif mode == 3:
+            entries, at = count(pack, at)
+            if entries:
+                text, at = count(pack, at)
+                raw = [n * (1 if entries < 256 else 2 if entries < 65536 else 4), 8 * entries + text]
+        else:
+            raw = [n * size]
+        sizes = []
+        for _ in raw if form == 1 else ():
+            packed, at = count(pack, at)
+            sizes.append(packed)
+        said.append((value, raw, sizes, entries))
+    if form == 0:
+        length, at = count(pack, at)
+        assert at + length == len(pack)
+        joined = unpack(pack[at:], sum(sum(raw) for _, raw, _, _ in said))
+        at = 0
+    table = np.zeros((n, row_size), np.uint8)
+    texts: list[tuple[int, np.ndarray, list[tuple[bytes, int]]]] = []
+    for mode, (_, _, offset, size), (value, raw, sizes, entries) in zip(modes, fields, said, strict=True):
+        parts = []
+        for i, length in enumerate(raw):
+            if form == 0:
+                parts.append(joined[at:at + length])
+                at += length
+            else:
+                parts.append(unpack(pack[at:at + sizes[i]], length))
+                at += sizes[i]
+        if mode == 0:
+            table[:, offset:offset + size] = np.frombuffer(value, np.uint8)
+        elif mode in (1, 2):
+            column = planes(parts[0], n, size)
+            table[:, offset:offset + size] = np.cumsum(column.view(np.uint64), dtype=np.uint64).view(np.uint8).reshape(n, 8) if mode == 2 else column
+        elif entries:
+            ids = planes(parts[0], n, len(parts[0]) // n).astype(np.uint64) @ (256 ** np.arange(len(parts[0]) // n, dtype=np.uint64))
+            lens = planes(parts[1][:4 * entries], entries, 4).view(np.uint32).ravel().tolist()
+            full = planes(parts[1][4 * entries:8 * entries], entries, 4).view(np.uint32).ravel().tolist()
+            ends = np.cumsum([8 * entries, *lens]).tolist()
+            texts.append((offset, ids, [(parts[1][i:j], f) for i, j, f in zip(ends[:-1], ends[1:], full, strict=True)]))
+    area, row = b"", 0
+    for rows in epochs:
+        start = len(area)
+        for i in range(row, row + rows):
+            for offset, ids, entry in texts:
+                if ids[i]:
+                    text, true = entry[int(ids[i]) - 1]
+                    reference = struct.pack("<III", len(area) - start if text else 0, len(text), true)
+                    table[i, offset:offset + 12] = np.frombuffer(reference, np.uint8)
+                    area += text
+        row += rows
+    return table.tobytes(), area
+
+
+def frames(raw: bytes, nonce: bytes, known: dict[int, tuple[str, int, list[tuple[str, str, int, int]]]]
+           ) -> Iterator[tuple[dict[str, Any], dict[int, tuple[int, bytes, bytes]], list[tuple[int, ...]]]]:
     marker = b"".join(struct.pack("<Q", siphash24(nonce, struct.pack("<Q", 0x656D617266746600 + i))) for i in range(2))
     at, number, before = 32768, 0, 0
     while at < len(raw):
         assert raw[at:at + 16] == marker
         length, flags, frame_no, rows_before, payload_len, first, last = struct.unpack_from("<IIQQQQQ", raw, at + 16)
         n_epochs, n_domains, n_loss, table_len, rows = struct.unpack_from("<IIIIQ", raw, at + 96)
-        assert (flags, frame_no, rows_before, length) == (0, number, before, 120 + 24 * n_domains + 4)
+        filters = sum(raw[at + 121 + 56 * i] for i in range(n_domains))
+        assert (flags, frame_no, rows_before, length) == (0, number, before, 120 + 56 * n_domains + 112 * filters + 4)
         crc = struct.unpack_from("<I", raw, at + length - 4)[0]
         assert crc == crc32c(raw[at:at + length - 4], crc32c(nonce))
         payload = raw[at + length:at + length + payload_len]
         foot = struct.unpack_from("<II", raw, at + length + payload_len)
         assert foot == (crc32c(payload, crc), length + payload_len + 8)
-        line = struct.Struct(f"<QQq{n_loss}Q{n_domains}I{n_domains}I")
+        line = struct.Struct(f"<QQq{n_loss}Q{n_domains}I")
         table = [line.unpack_from(unpack(payload[:table_len], n_epochs * line.size), i * line.size) for i in range(n_epochs)]
-        part, domains = table_len, {}
+        part, domains, index, filter_at = table_len, {}, {}, at + 120 + 56 * n_domains
         for i in range(n_domains):
-            d, _p, row_size, n, rows_len, text, text_len, _q = struct.unpack_from("<BBHIIIII", raw, at + 120 + 24 * i)
-            data = rows_of(unpack(payload[part:part + rows_len], n * row_size), n, row_size) if n else b""
-            texts = unpack(payload[part + rows_len:part + rows_len + text_len], text) if text else b""
+            d, filtered, row_size, n, pack_len, text, *told = struct.unpack_from("<BBHIIIQQQIIHH", raw, at + 120 + 56 * i)
+            data, texts = unpacked(payload[part:part + pack_len], n, row_size, known[d][2], [line[3 + n_loss + i] for line in table])
+            assert len(texts) == text
             domains[d] = (n, data, texts)
-            part += rows_len + text_len
+            index[d] = (told, raw[filter_at:filter_at + 112 * filtered])
+            filter_at += 112 * filtered
+            part += pack_len
         assert part == payload_len and (first, last) == (table[0][0], table[-1][0])
-        yield {"rows": rows, "n_loss": n_loss}, domains, table
+        yield {"rows": rows, "n_loss": n_loss, "index": index}, domains, table
         at, number, before = at + foot[1], number + 1, before + rows
+
+
+def bits(values: np.ndarray, n: int) -> bytes:
+    """A filter with these values."""
+    out = np.zeros(n, bool)
+    out[[(int(v) * 0x9E3779B97F4A7C15 % 2**64 >> 32) % n for v in values]] = True
+    return np.packbits(out, bitorder="little").tobytes()
+
+
+def check_index(told: list[int], filter: bytes, rows: np.ndarray) -> None:
+    """The index of a domain says what its rows say."""
+    names = rows.dtype.names or ()
+    ports = np.concatenate([np.zeros(0, np.uint16), *(rows[f] for f in ("source_port", "dest_port") if f in names)])
+    ports = ports[ports != 0]
+    kinds = np.bitwise_or.reduce(np.uint64(1) << np.minimum(rows["subtype"], 63).astype(np.uint64))
+    assert told == [kinds, rows["cgroup_id"].min(), rows["cgroup_id"].max(), rows["pid"].min(), rows["pid"].max(),
+                    *((ports.min(), ports.max()) if len(ports) else (65535, 0))]
+    assert (len(rows) >= 512) == bool(filter)
+    if filter:
+        assert filter == bits(np.unique(rows["pid"]), 512) + bits(np.unique(ports), 256) + bits(np.unique(rows["cgroup_id"]), 128)
 
 
 def recorded(path: Path) -> bytes:
@@ -118,18 +211,25 @@ def recorded(path: Path) -> bytes:
                                                  "correlation_enabled": False})
     row: Any = np.zeros(1, schema.DTYPES["process"])
     row["args"]["len"] = row["args"]["full_len"] = 4
+    net: Any = np.zeros(1, schema.DTYPES["network"])
     with Collector(config, source=source) as collector:
         for i in range(4):
             collector.read(0.05)
             source.fill("cpu.usage", n=20 + i)
             source.fill("process.exec", row[0], n=5, tail=b"a\0b" + bytes([48 + i]), cpu=1)
+            row["pid"] += 1
+        for i in range(40):     # a block of more than a thousand rows
+            row["pid"] = 1000 + i
+            source.fill("process.exec", row[0], n=40, tail=b"c\0d" + bytes([48 + i]), cpu=1)
+            net["dest_port"] = 8000 + i
+            source.fill("network.connect", net[0], n=15, cpu=1)
     return (path / "segment-0000000001.tfseg").read_bytes()
 
 
 def test_a_reader_written_from_the_document_finds_the_same(tmp_path: Path) -> None:
     raw = recorded(tmp_path / "s")
     magic, version, length, boot, nonce, run, number, made, _, resumes, n_layouts = struct.unpack_from("<8sII16s16sQQqQQI", raw)
-    assert (magic, version, number, resumes) == (b"\x89TFSEG\r\n", 0, 1, 0) and made > 1_600_000_000 * 10**9
+    assert (magic, version, number, resumes) == (b"\x89TFSEG\r\n", 0x8001, 1, 0) and made > 1_600_000_000 * 10**9
     assert raw[:length] == raw[16384:16384 + length] and crc32c(raw[:length - 4]) == struct.unpack_from("<I", raw, length - 4)[0]
     known = layouts(raw, 96, n_layouts)
     assert {name: size for name, size, _ in known.values()} == {name: dtype.itemsize for name, dtype in schema.DTYPES.items()}
@@ -139,15 +239,19 @@ def test_a_reader_written_from_the_document_finds_the_same(tmp_path: Path) -> No
     batches = list(RawStore(tmp_path / "s").scan())
     assert all(b.boot_id.bytes == boot and b.run_id == run for b in batches)
     seen: dict[int, bytes] = {}
+    texts: dict[int, bytes] = {}
     epochs = []
-    for head, domains, table in frames(raw, nonce):
+    for head, domains, table in frames(raw, nonce, known):
         assert head["rows"] == sum(n for n, _, _ in domains.values())
         epochs += [(line[0], line[1], line[2], sum(line[3:3 + head["n_loss"]])) for line in table]
-        for d, (_, data, _texts) in domains.items():
+        for d, (_, data, text) in domains.items():
             seen[d] = seen.get(d, b"") + data
+            texts[d] = texts.get(d, b"") + text
+            check_index(*head["index"][d], np.frombuffer(data, schema.DTYPES[schema.DOMAIN_NAMES[d]]))
     assert epochs == [(b.epoch, b.watermark_ns, b.wall_offset_ns, sum(b.loss.values())) for b in batches]
     for d, data in seen.items():
         assert data == b"".join(b[schema.DOMAIN_NAMES[d]].tobytes() for b in batches)
+        assert texts[d] == b"".join(bytes(memoryview(b._core.text(d) or b"")) for b in batches)
 
 
 def test_the_document_names_every_limit_of_the_engine() -> None:

@@ -3,12 +3,13 @@
 import threading
 
 from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from tapio_fast._core._engine cimport Batch, Source, wrap_batch
-from tapio_fast._core.c_engine cimport tf_batch, tf_source
+from tapio_fast._core.c_engine cimport tf_batch, tf_pool, tf_pool_close, tf_pool_open, tf_source
 from tapio_fast._core.c_pump cimport tf_segment_writer
-from tapio_fast._core.c_store cimport (tf_codec, tf_codec_bound, tf_codec_close, tf_codec_decode_bytes, tf_codec_decode_rows,
+from tapio_fast._core.c_store cimport (TF_ASKED_MAX, tf_asked_values, tf_codec, tf_codec_bound, tf_codec_close, tf_codec_decode_bytes, tf_codec_decode_rows,
                                        tf_codec_encode_bytes, tf_codec_encode_rows, tf_codec_open, tf_codec_planes, tf_frame_info,
                                        tf_reader_select, tf_reader_stats, tf_segment_reader, tf_segment_reader_close,
                                        tf_segment_reader_frame, tf_segment_reader_next, tf_segment_reader_open,
@@ -17,6 +18,8 @@ from tapio_fast._core.c_store cimport (tf_codec, tf_codec_bound, tf_codec_close,
                                        tf_segment_writer_open, tf_segment_writer_stats_of, tf_writer_opts, tf_writer_stats)
 
 from tapio_fast.errors import ClosedError, error_for
+
+cdef size_t POOL_BYTES = 32 << 20      # of memory that a reader keeps
 
 
 cdef class Writer:
@@ -100,6 +103,7 @@ cdef class Writer:
 
 cdef tf_reader_select selection(uint32_t domains, int64_t since_ns, int64_t until_ns, bint whole_epochs):
     cdef tf_reader_select sel
+    memset(&sel, 0, sizeof(sel))
     sel.domains = domains
     sel.since_ns = since_ns
     sel.until_ns = until_ns
@@ -107,21 +111,49 @@ cdef tf_reader_select selection(uint32_t domains, int64_t since_ns, int64_t unti
     return sel
 
 
-cdef class Reader:
-    """Iterates over the epochs of a store as Batch. domains: bits (1 << number), 0 = all; times: Unix ns, both 0 = all. One thread."""
-    cdef tf_segment_reader *c
+cdef void ask(tf_asked_values *to, values) except *:
+    """No values, or more than an index is asked for: any will do."""
+    if len(values) <= TF_ASKED_MAX:
+        for value in values:
+            to.value[to.n] = value
+            to.n += 1
 
-    def __init__(self, int dir_fd, *, uint32_t domains=0, int64_t since_ns=0, int64_t until_ns=0, what=None):
+
+cdef class Reader:
+    """Iterates over the epochs of a store as Batch. One thread at a time.
+
+    domains : bits (1 << number), 0 = all. since_ns, until_ns : Unix ns, both 0 = all
+    fields : {domain number: set of places of fields in its layout}; others are zero. None = all
+    asked : {domain number: (bits of subtypes, pids, cgroups, ports)}: blocks in which no row of a domain can be like that are passed over
+    """
+
+    def __init__(self, int dir_fd, *, uint32_t domains=0, int64_t since_ns=0, int64_t until_ns=0, fields=None, asked=None, what=None):
         cdef tf_reader_select sel = selection(domains, since_ns, until_ns, False)
         cdef int rc
-        with nogil:
-            rc = tf_segment_reader_open(dir_fd, &self.c)
+        cdef int d, place
+        self.lock = threading.Lock()
+        if fields is not None:
+            sel.some_fields = True
+            for d, places in fields.items():
+                for place in places:
+                    sel.fields[d][place // 64] |= <uint64_t>1 << (place % 64)
+        for d, (kinds, pids, cgroups, ports) in (asked or {}).items():
+            sel.narrow |= <uint32_t>1 << d
+            sel.asked[d].kinds = kinds
+            ask(&sel.asked[d].pid, pids)
+            ask(&sel.asked[d].cgroup, cgroups)
+            ask(&sel.asked[d].port, ports)
+        rc = tf_pool_open(POOL_BYTES, SIZE_MAX, &self.pool)
+        if rc == 0:
+            with nogil:
+                rc = tf_segment_reader_open(dir_fd, &self.c)
         if rc < 0:
             raise error_for(-rc, "open store", what)
         tf_segment_reader_select(self.c, &sel)
 
     def __dealloc__(self):
         tf_segment_reader_close(self.c)
+        tf_pool_close(self.pool)
 
     def __iter__(self):
         return self
@@ -132,7 +164,7 @@ cdef class Reader:
         if self.c is NULL:
             raise ClosedError("the store's reader is closed; open a new one")
         with nogil:
-            rc = tf_segment_reader_next(self.c, NULL, &b)
+            rc = tf_segment_reader_next(self.c, self.pool, &b)
         if rc < 0:
             raise error_for(-rc, "read store")
         if rc == 0:

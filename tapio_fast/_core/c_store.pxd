@@ -35,9 +35,19 @@ cdef extern from "tf_segment.h" nogil:
     struct tf_segment_reader:
         pass
     struct tf_reader_stats:
-        uint64_t segments, blocks, epochs, rows, corrupt_blocks, lost_rows, unknown_rows, torn_bytes, foreign
+        uint64_t segments, blocks, epochs, rows, corrupt_blocks, lost_rows, unknown_rows, torn_bytes, skipped_blocks, foreign
+    enum: TF_ASKED_MAX
+    struct tf_asked_values:
+        uint32_t n
+        uint64_t value[16]
+    struct tf_asked:
+        uint64_t kinds
+        tf_asked_values pid, cgroup, port
     struct tf_reader_select:
-        uint32_t domains
+        uint32_t domains, narrow
+        tf_asked asked[16]
+        cbool some_fields
+        uint64_t fields[16][2]
         int64_t since_ns, until_ns
         cbool whole_epochs
     struct tf_frame_info:

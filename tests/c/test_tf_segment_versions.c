@@ -24,17 +24,35 @@ static uint8_t *put_domain(uint8_t *at, uint8_t domain, const char *name, uint16
 	return put(put(at, &d, sizeof(d)), name, d.name_len);
 }
 
-/* cpu as of a build with 16 bytes more, all fields 8 bytes further but the last, which it lacks, and one of another size. */
-static uint8_t *put_other_cpu(uint8_t *at)
+/* cpu as of a build with 16 bytes more: all fields 8 bytes further, one of another size, the last one of another name. */
+static uint16_t other_cpu(struct tf_field out[TF_PACK_FIELDS_MAX])
 {
 	const struct tf_record_layout *l = tf_layout_of(TF_CPU);
-	at = put_domain(at, TF_CPU, "cpu", (uint16_t)(l->size + 16), l->n_fields);
-	at = put_field(at, "newer", 'u', 0, 8);
-	for (uint16_t i = 0; i + 1 < l->n_fields; i++) {
-		const struct tf_field *f = &l->fields[i];
-		bool resized = strcmp(f->name, "minor_faults") == 0;
-		at = put_field(at, f->name, f->kind, (uint16_t)(f->offset + 8), resized ? 2 : f->size);
+	uint16_t n = 0;
+	out[n++] = (struct tf_field){ "newer", "newer", 'u', 0, 8 };
+	for (uint16_t i = 0; i < l->n_fields; i++) {
+		struct tf_field f = l->fields[i];
+		f.offset = (uint16_t)(f.offset + 8);
+		if (i + 1 == l->n_fields)
+			f.name = "gone";
+		if (strcmp(f.name, "minor_faults") == 0) {
+			f.size = 2;
+			out[n++] = f;
+			f = (struct tf_field){ "filler", "filler", 'u', (uint16_t)(f.offset + 2), 2 };
+		}
+		out[n++] = f;
 	}
+	out[n++] = (struct tf_field){ "more", "more", 'u', (uint16_t)(l->size + 8), 8 };
+	return n;
+}
+
+static uint8_t *put_other_cpu(uint8_t *at)
+{
+	struct tf_field fields[TF_PACK_FIELDS_MAX];
+	uint16_t n = other_cpu(fields);
+	at = put_domain(at, TF_CPU, "cpu", (uint16_t)(tf_layout_of(TF_CPU)->size + 16), n);
+	for (uint16_t i = 0; i < n; i++)
+		at = put_field(at, fields[i].name, fields[i].kind, fields[i].offset, fields[i].size);
 	return at;
 }
 
@@ -43,7 +61,7 @@ static size_t build_head(uint8_t *area, struct tf_seg_head *h)
 	memset(area, 0, TF_SEG_FIRST);
 	h->n_domains = 2;
 	uint8_t *at = put_other_cpu(area + sizeof(*h));
-	at = put_domain(at, FUTURE_DOMAIN, "future", 24, 1);
+	at = put_domain(at, FUTURE_DOMAIN, "future", 80, 1);
 	at = put_field(at, "ts_ns", 'u', 0, 8);
 	h->length = (uint32_t)(at - area) + 4;
 	memcpy(area, h, sizeof(*h));
@@ -53,29 +71,46 @@ static size_t build_head(uint8_t *area, struct tf_seg_head *h)
 	return TF_SEG_FIRST;
 }
 
+/* Rows of a shape of its own as a pack at `at`. */
+static uint8_t *put_pack(struct tf_frame_domain *d, const struct tf_field *fields, uint32_t n_fields, const uint8_t *rows, uint8_t *at)
+{
+	struct tf_pack *p;
+	struct tf_pack_shape shape = { fields, n_fields, d->row_size };
+	struct tf_pack_rows epoch = { .rows = rows, .n = ROWS };
+	CHECK(tf_pack_open(1, &p) == 0);
+	ssize_t len = tf_pack_encode(p, &shape, &epoch, 1, 0, false, at, 16384);
+	CHECK(len > 0);
+	tf_pack_close(p);
+	d->pack_len = (uint32_t)len;
+	return at + len;
+}
+
 /* One block, one epoch: ROWS rows of each of the two domains. */
 static size_t build_frame(uint8_t *frame, const struct tf_seg_head *seg, const uint8_t *cpu_rows, uint32_t cpu_size,
 			  const uint8_t *future_rows)
 {
 	struct tf_codec *c;
 	struct tf_frame_domain d[2] = { { .domain = TF_CPU, .row_size = (uint16_t)cpu_size, .rows = ROWS }, { .domain = FUTURE_DOMAIN,
-													      .row_size = 24, .rows = ROWS } };
-	struct tf_frame_head h = { .length = (uint32_t)tf_frame_head_len(2), .n_epochs = 1, .n_domains = 2, .n_loss = 30, .rows = 2 * ROWS,
+													      .row_size = 80, .rows = ROWS } };
+	struct tf_frame_head h = { .length = (uint32_t)tf_frame_head_len(2, 0), .n_epochs = 1, .n_domains = 2, .n_loss = 30, .rows = 2 * ROWS,
 				   .first_epoch = 1, .last_epoch = 1 };
-	uint8_t table[24 + 30 * 8 + 16] = { 0 }, *at = frame + h.length, marker[16];
+	uint8_t table[24 + 30 * 8 + 8] = { 0 }, *at = frame + h.length, marker[16];
 	uint64_t epoch = 1;
-	uint32_t counts[4] = { ROWS, ROWS, 0, 0 };
+	uint32_t counts[2] = { ROWS, ROWS };
+	struct tf_field fields[TF_PACK_FIELDS_MAX], future = { .kind = 'S', .size = 80 };
+	uint32_t n = other_cpu(fields);
+	if (cpu_size != tf_layout_of(TF_CPU)->size + 16u) {
+		fields[0].size = (uint16_t)cpu_size;
+		n = 1;
+	}
 	memcpy(table, &epoch, 8);
 	memset(table + 24, 9, 30 * 8); /* more ledger columns than this build has */
 	memcpy(table + 24 + 30 * 8, counts, sizeof(counts));
 	CHECK(tf_codec_open(1, &c) == 0);
 	h.epochs_len = (uint32_t)tf_codec_encode_bytes(c, table, sizeof(table), at, 4096);
-	at += h.epochs_len;
-	d[0].rows_len = (uint32_t)tf_codec_encode_rows(c, cpu_rows, ROWS, cpu_size, at, 4096);
-	at += d[0].rows_len;
-	d[1].rows_len = (uint32_t)tf_codec_encode_rows(c, future_rows, ROWS, 24, at, 4096);
-	at += d[1].rows_len;
 	tf_codec_close(c);
+	at = put_pack(&d[0], fields, n, cpu_rows, at + h.epochs_len);
+	at = put_pack(&d[1], &future, 1, future_rows, at);
 	h.payload_len = (uint64_t)(at - frame) - h.length;
 	memcpy(frame, &h, sizeof(h));
 	memcpy(frame + sizeof(h), d, sizeof(d));
@@ -87,7 +122,7 @@ static size_t build_frame(uint8_t *frame, const struct tf_seg_head *seg, const u
 static void write_segment(int dir_fd, uint32_t version, const uint8_t *cpu_rows, uint32_t cpu_size)
 {
 	static uint8_t file[TF_SEG_FIRST + 65536];
-	uint8_t future[ROWS * 24] = { 1, 2, 3 };
+	uint8_t future[ROWS * 80] = { 1, 2, 3 };
 	struct tf_seg_head h = { .version = version, .number = 1, .nonce = { 1, 2, 3 } };
 	memcpy(h.magic, TF_SEG_MAGIC, 8);
 	size_t len = build_head(file, &h);
@@ -129,11 +164,11 @@ static void test_fields_are_found_by_name_and_the_rest_is_zero(int dir_fd)
 
 static void test_a_row_size_that_the_header_does_not_tell_is_unknown(int dir_fd)
 {
-	uint8_t rows[ROWS * 64] = { 0 };
+	uint8_t rows[ROWS * 96] = { 0 };
 	struct tf_segment_reader *r;
 	struct tf_reader_stats s;
 	struct tf_batch *b;
-	write_segment(dir_fd, TF_SEG_VERSION, rows, 64);
+	write_segment(dir_fd, TF_SEG_VERSION, rows, 96);
 	CHECK(tf_segment_reader_open(dir_fd, &r) == 0);
 	CHECK(tf_segment_reader_next(r, NULL, &b) == 1 && b->total == 0);
 	tf_batch_unref(b);
@@ -144,9 +179,9 @@ static void test_a_row_size_that_the_header_does_not_tell_is_unknown(int dir_fd)
 
 static void test_a_newer_version_is_not_opened(int dir_fd)
 {
-	uint8_t rows[ROWS * 64] = { 0 };
+	uint8_t rows[ROWS * 96] = { 0 };
 	struct tf_segment_reader *r;
-	write_segment(dir_fd, TF_SEG_VERSION + 1, rows, 64);
+	write_segment(dir_fd, TF_SEG_VERSION + 1, rows, 96);
 	CHECK(tf_segment_reader_open(dir_fd, &r) == -EBADMSG);
 }
 
