@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tapio_fast.events import RawEvent
     from tapio_fast.filtering import EventFilter
+    from tapio_fast.tables import Table
 
 
 class Strings(Sequence[bytes]):
@@ -188,6 +189,32 @@ class RecordBatch:
         from tapio_fast.filtering import as_filter
 
         return RecordBatch(self._core.select(as_filter(filter)._masks(self)))
+
+    def table(self, domain: str | None = None, *, columns: Sequence[str] | None = None) -> Table:
+        """Return the rows of a domain (None: the common fields of all but meta) as an Arrow stream.
+
+        columns : names, in order; None = all: `time`, the fields, `boot_id`, `run_id`, `epoch`, `severity`
+        Returns Table: pyarrow.table(t), polars.DataFrame(t), DuckDB's FROM t, t.to_pandas().
+        """
+        from tapio_fast.tables import Table
+
+        return Table(lambda: (self,), domain, columns)
+
+    def __arrow_c_schema__(self) -> object:
+        """Return the schema of table() as a capsule."""
+        return self.table().__arrow_c_schema__()
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        """Return the common fields of all rows but meta as an Arrow stream."""
+        return self.table().__arrow_c_stream__(requested_schema)
+
+    def to_polars(self, domain: str | None = None) -> Any:
+        """Return table(domain) as a polars.DataFrame. Raises MissingExtraError without Polars."""
+        return self.table(domain).to_polars()
+
+    def to_pandas(self, domain: str | None = None) -> Any:
+        """Return table(domain) as a pandas.DataFrame. Raises MissingExtraError without pandas and pyarrow."""
+        return self.table(domain).to_pandas()
 
     @staticmethod
     def concat(batches: Sequence[RecordBatch]) -> RecordBatch:

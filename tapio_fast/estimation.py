@@ -4,10 +4,11 @@
 Every record carries its weight, the inverse of the chance with which it was kept, so a sum of weight x value is an unbiased estimate of
 the sum over all records (Horvitz and Thompson). How sure it is depends on how fates were drawn, which RATE rows tell: record by
 record, or once for all records of a process or connection. docs/sampling.md says what the columns mean. Relies on `_estimate_*`,
-`batch`, `schema`; pyarrow is imported when a table is asked for.
+`batch`, `schema`, `tables`.
 """
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -20,7 +21,7 @@ from tapio_fast._estimate_clusters import Connections, clustered, names
 from tapio_fast._estimate_keys import check_field, make_key
 from tapio_fast._estimate_sums import RELIABLE_N, RELIABLE_SHARE, Sums, cluster_totals, interval, moments, starts_of
 from tapio_fast.batch import RecordBatch
-from tapio_fast.errors import MissingExtraError
+from tapio_fast.tables import Arrays, Exported
 
 if TYPE_CHECKING:
     from tapio_fast.store import RawStore
@@ -40,7 +41,7 @@ _WIDTH = _MOMENTS + 3
 _RESULTS = ("estimate", "std_error", "ci_low", "ci_high", "n", "unobserved", "reliable")
 
 
-class Estimates:
+class Estimates(Exported):
     """A table of estimates: `columns` as numpy arrays, or Arrow by `pyarrow.table(e)`, `polars.DataFrame(e)`, DuckDB's `FROM e`.
 
     domain, by, value : what was asked
@@ -71,26 +72,18 @@ class Estimates:
         for values in zip(*(column.tolist() for column in self.columns.values()), strict=True):
             yield dict(zip(self.columns, values, strict=True))
 
-    def to_arrow(self) -> Any:
-        """Return a pyarrow.Table; its schema's metadata says what was asked, and what was not observed by kind.
-
-        Raises MissingExtraError without pyarrow.
-        """
-        import json
-
-        try:
-            import pyarrow as pa
-        except ImportError:
-            raise MissingExtraError("cannot make an Arrow table: pyarrow is not installed; run pip install 'tapio_fast[arrow]', or take the "
-                                    "arrays in .columns") from None
+    def _arrays(self) -> Arrays:
         told = {"domain": self.domain, "by": list(self.by), "value": self.value, "confidence": 0.95, "unobserved": self.unobserved,
                 "missing_epochs": self.missing_epochs}
-        arrays = [pa.array(c, pa.string() if c.dtype == object else None) for c in self.columns.values()]
-        fields = [pa.field(name, array.type) for name, array in zip(self.columns, arrays, strict=True)]
-        return pa.table(arrays, schema=pa.schema(fields, {"tapio_fast.estimate": json.dumps(told)}))
+        return Arrays(self.columns, lambda: [self.columns], {"tapio_fast.estimate": json.dumps(told)})
+
+    def __arrow_c_schema__(self) -> object:
+        """Return the schema as a capsule; its metadata says what was asked, and what was not observed by kind."""
+        return self._arrays().__arrow_c_schema__()
 
     def __arrow_c_stream__(self, requested_schema: object = None) -> object:
-        return self.to_arrow().__arrow_c_stream__(requested_schema)
+        """Return a stream of the rows as a capsule."""
+        return self._arrays().__arrow_c_stream__()
 
     def __repr__(self) -> str:
         by = f" by={','.join(self.by)}" if self.by else ""

@@ -282,12 +282,12 @@ def test_duckdb_takes_it() -> None:
     assert len(result) == 2
 
 
-def test_without_pyarrow_the_columns_are_there_and_the_error_names_the_extra() -> None:
+def test_without_pyarrow_columns_and_stream_are_there_and_the_error_names_the_extra() -> None:
     text = ("import sys; sys.modules['pyarrow'] = None\nimport tapio_fast\nfrom tapio_fast.errors import MissingExtraError\n"
-            "table = tapio_fast.estimate([], 'cpu')\nassert len(table.columns['n']) == 1\n"
-            "try:\n    table.__arrow_c_stream__()\nexcept MissingExtraError as error:\n    print(error)")
+            "table = tapio_fast.estimate([], 'cpu')\nassert len(table.columns['n']) == 1\nprint(table.__arrow_c_stream__())\n"
+            "try:\n    table.to_arrow()\nexcept MissingExtraError as error:\n    print(error)")
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, timeout=60, check=True)
-    assert "pip install 'tapio_fast[arrow]'" in done.stdout
+    assert '"arrow_array_stream"' in done.stdout and "pip install 'tapio_fast[arrow]'" in done.stdout
 
 
 @pytest.mark.parametrize("domain", sorted(set(schema.DTYPES) - {"meta"}))
