@@ -135,7 +135,7 @@ class Collector:
         dual = self.config.dual_path
         if not (dual.enabled and dual.raw_storage_enabled):
             return None
-        from tapio_fast.store import open_writer
+        from tapio_fast._store_files import open_writer
 
         writer = open_writer(dual.raw_storage_path)
         self._store_id = _identity(dual.raw_storage_path)

@@ -50,6 +50,8 @@ DOMAINS: dict[str, int] = {name: number for name, _, number, _, _ in _LAYOUTS}
 DOMAIN_NAMES: dict[int, str] = {number: name for name, number in DOMAINS.items()}
 # domain name -> {text field: bytes from the start of the row}
 TEXT_FIELDS: dict[str, dict[str, int]] = {name: {f[0]: f[3] for f in fields if f[2] == "T"} for name, _, _, _, fields in _LAYOUTS}
+# domain name -> names of the fields in the order of the layout, hidden ones too
+FIELDS: dict[str, tuple[str, ...]] = {name: tuple(f[0] for f in fields) for name, _, _, _, fields in _LAYOUTS}
 # fields of the common header, in order
 HEADER_FIELDS: tuple[str, ...] = tuple(f for f in DTYPES["cpu"].names or () if DTYPES["cpu"].fields[f][1] < 80)  # type: ignore[index]
 KINDS: tuple[Kind, ...] = tuple(

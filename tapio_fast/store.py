@@ -1,37 +1,37 @@
 # SPDX-License-Identifier: Apache-2.0
 """RawStore: a directory of segments on disk, written by one, read by any number. Relies on `_core._store`, `batch`, `errors`.
 
-Bytes on disk are described in docs/store-format.md (version 0: no promise yet that a later version reads them). What is lost when the
+Bytes on disk are described in docs/store-format.md (a draft of version 1: no promise yet that a later version reads them). What is lost when the
 machine loses power: at most the last second (`sync_ms`) or 8 MiB of blocks; a killed process loses the open block, at most a second.
 """
 from __future__ import annotations
 
-import datetime as dt
+import difflib
 import errno
 import os
 import re
-import stat
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tapio_fast import schema
 from tapio_fast._core import _store
 from tapio_fast._escape import escape
+from tapio_fast._store_files import open_directory, open_writer, store_error
+from tapio_fast._times import MAX_NS, Time, range_of
 from tapio_fast.batch import RecordBatch
-from tapio_fast.errors import ClosedError, CorruptStoreError, FilterError, StoreError, error_for
+from tapio_fast.errors import ClosedError, CorruptStoreError, FilterError, StoreError
 from tapio_fast.filtering import EventFilter, as_filter
 from tapio_fast.sources import Source
+from tapio_fast.tables import Table, fields_behind
 
 if TYPE_CHECKING:
+    from tapio_fast import _sql
     from tapio_fast._core._engine import Source as CoreSource
+    from tapio_fast.filtering._blocks import Asked
 
-Time = int | str | dt.datetime
-_MAX_NS = (1 << 63) - 1
-_AGO = re.compile(r"-(\d+(?:\.\d+)?)(ms|s|m|min|h|d)")
-_UNITS = {"ms": 1e-3, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 _SEGMENT = re.compile(r"segment-\d{10}\.tfseg")
 
 
@@ -89,110 +89,6 @@ class VerifyReport:
         object.__setattr__(self, "ok", not (self.corrupt_blocks or self.lost_rows or self.torn_bytes))
 
 
-def _error(cls: type[StoreError], path: str, number: int, cause: str, step: str) -> StoreError:
-    name = errno.errorcode.get(number, str(number))
-    error = cls(f"cannot open store {escape(path)}: {cause} ({name}); {step}")
-    error.errno = number
-    return error
-
-
-def _owners(owner_uid: int | None) -> set[int]:
-    """Return who may own a directory that we write to: us, the user we write for, under sudo its caller."""
-    owners = {os.geteuid()}
-    if owner_uid is not None:
-        owners.add(owner_uid)
-    elif os.geteuid() == 0 and os.environ.get("SUDO_UID", "").isdecimal():
-        owners.add(int(os.environ["SUDO_UID"]))
-    return owners
-
-
-def _make_directory(path: str, owner_uid: int | None, owner_gid: int | None) -> None:
-    parent = os.path.dirname(os.path.abspath(path))
-    os.makedirs(parent, 0o755, exist_ok=True)
-    try:
-        os.mkdir(path, 0o700)
-    except FileExistsError:
-        return
-    if owner_uid is not None:
-        os.chown(path, owner_uid, -1 if owner_gid is None else owner_gid, follow_symlinks=False)
-
-
-def _check_directory(path: str, fd: int, owner_uid: int | None) -> None:
-    """Refuse a directory in which somebody else could plant or read files."""
-    st = os.fstat(fd)
-    if st.st_uid not in _owners(owner_uid):
-        raise _error(StoreError, path, errno.EPERM, f"the directory belongs to user id {st.st_uid}, not to {os.geteuid()}",
-                     "choose another directory, or change its owner")
-    if st.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise _error(StoreError, path, errno.EPERM, f"other users may write to it (mode {stat.S_IMODE(st.st_mode):04o})",
-                     f"run chmod go-w {escape(path)}, or choose another directory")
-
-
-def _open_directory(path: str, flags: int = 0) -> int:
-    try:
-        return os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | flags)
-    except OSError as error:
-        number = error.errno or errno.EIO
-        if os.path.islink(path) and flags & os.O_NOFOLLOW:
-            raise _error(StoreError, path, errno.ELOOP, "it is a symbolic link, which is not followed when writing",
-                         f"give the directory it points to: {escape(os.path.realpath(path))}") from None
-        if number == errno.ENOTDIR:
-            raise _error(StoreError, path, number, "it is not a directory", "give the directory that holds the segments") from None
-        if number == errno.ENOENT:
-            raise _error(StoreError, path, number, "there is no such directory",
-                         "check the path; `tapio-fast record -o DIR` makes one") from None
-        raise error_for(number, "open store", path) from None
-
-
-def open_writer(path: str | os.PathLike[str], *, owner_uid: int | None = None, owner_gid: int | None = None,
-                **options: int) -> _store.Writer:
-    """Open a store for writing: make the directory (0700) if there is none, check it, lock it.
-
-    owner_uid, owner_gid : int, whom a new directory shall belong to; new files always belong to the directory's owner
-    options : block_rows, block_ms, sync_ms, sync_bytes, segment_bytes, level of the engine's writer; 0 = default
-    Raises StoreError (a link, another user's, writable by others, full, read-only), StoreLockedError, PermissionDeniedError.
-    """
-    where = os.fspath(path)
-    try:
-        _make_directory(where, owner_uid, owner_gid)
-    except OSError as error:
-        raise error_for(error.errno or errno.EIO, "make store directory", where) from None
-    fd = _open_directory(where, os.O_NOFOLLOW)
-    try:
-        _check_directory(where, fd, owner_uid)
-        return _store.Writer(fd, what=where, **options)
-    finally:
-        os.close(fd)
-
-
-def parse_time(value: Time, *, now_ns: int | None = None) -> int:
-    """Return Unix ns from Unix ns, a datetime, ISO 8601 text or "-2h" (before now); without an offset it is local time."""
-    if isinstance(value, str):
-        ago = _AGO.fullmatch(value.strip())
-        if ago:
-            now = time.time_ns() if now_ns is None else now_ns
-            return now - round(float(ago.group(1)) * _UNITS[ago.group(2)] * 1e9)
-        try:
-            value = dt.datetime.fromisoformat(value.strip())
-        except ValueError:
-            raise ValueError(f'{value!r} is not a time; write 2026-11-22T15:00:00Z, 2026-11-22, or "-2h"') from None
-    if isinstance(value, dt.datetime):
-        whole = int(value.replace(microsecond=0).timestamp())
-        return whole * 1_000_000_000 + value.microsecond * 1000
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"a time is int (Unix ns), datetime or str, not {type(value).__name__}")
-    return value
-
-
-def _range(since: Time | None, until: Time | None) -> tuple[int, int] | None:
-    """Return (since_ns, until_ns) for the engine, where 0, 0 is everything; None when nothing can lie in it."""
-    if since is None and until is None:
-        return 0, 0
-    first = 0 if since is None else max(0, parse_time(since))
-    last = _MAX_NS if until is None else min(parse_time(until), _MAX_NS)
-    return (first, last) if first < last else None
-
-
 class StoreSource(Source):
     """A store as the source of a collector: its epochs as they were recorded, as fast as they are taken."""
 
@@ -201,7 +97,7 @@ class StoreSource(Source):
     def __init__(self, path: str, fd: int, span: tuple[int, int] | None) -> None:
         self._path = path
         self._fd = fd
-        self._span = (_MAX_NS - 1, _MAX_NS) if span is None else span
+        self._span = (MAX_NS - 1, MAX_NS) if span is None else span
 
     def __del__(self) -> None:
         if self._fd >= 0:
@@ -238,7 +134,7 @@ class RawStore:
         self.mode = mode
         self._fd = -1
         self._writer = open_writer(path, owner_uid=owner_uid, owner_gid=owner_gid) if mode == "a" else None
-        self._fd = _open_directory(self.path)
+        self._fd = open_directory(self.path)
         if mode == "r":
             try:
                 self._reader().close()
@@ -246,17 +142,21 @@ class RawStore:
                 self.close()
                 raise
 
-    def _reader(self, **options: int) -> _store.Reader:
+    def _reader(self, domains: Sequence[str] | None = None, span: tuple[int, int] = (0, 0), fields: Collection[str] | None = None,
+                asked: Mapping[str, Asked] | None = None) -> _store.Reader:
         """Open a reader, with the sentence that belongs to a store without segments."""
+        mask = sum({1 << schema.DOMAINS[name] for name in domains or ()})
+        places = None if fields is None else {n: {i for i, f in enumerate(schema.FIELDS[d]) if f in fields} for d, n in schema.DOMAINS.items()}
+        raw = {schema.DOMAINS[name]: one.raw() for name, one in (asked or {}).items()}
         try:
-            return _store.Reader(self._fd, what=self.path, **options)
+            return _store.Reader(self._fd, domains=mask, since_ns=span[0], until_ns=span[1], fields=places, asked=raw, what=self.path)
         except CorruptStoreError:
-            raise _error(CorruptStoreError, self.path, errno.EBADMSG, "none of its files is a segment that this version can read",
-                         "check the path; if it is right, the files are damaged or of a newer version") from None
+            raise store_error(CorruptStoreError, self.path, errno.EBADMSG, "none of its files is a segment that this version can read",
+                         "check the path; if it is right, the files are damaged or of another version") from None
         except StoreError as error:
             if error.errno != errno.ENOENT:
                 raise
-            raise _error(StoreError, self.path, errno.ENOENT, "the directory holds no segments",
+            raise store_error(StoreError, self.path, errno.ENOENT, "the directory holds no segments",
                          "check the path; a store is what `tapio-fast record -o DIR` wrote") from None
 
     def _need(self) -> None:
@@ -280,7 +180,7 @@ class RawStore:
         if not isinstance(batch, RecordBatch):
             raise TypeError(f"append takes a RecordBatch, not {type(batch).__name__}")
         if self._writer is None:
-            raise _error(StoreError, self.path, errno.EBADF, 'it was opened for reading', 'open it with mode "a"')
+            raise store_error(StoreError, self.path, errno.EBADF, 'it was opened for reading', 'open it with mode "a"')
         self._writer.append(batch._core)
 
     def flush(self) -> None:
@@ -289,25 +189,35 @@ class RawStore:
         if self._writer is not None:
             self._writer.flush(True)
 
-    def scan(self, *, domains: Sequence[str] | None = None, since: Time | None = None, until: Time | None = None,
-             filter: EventFilter | str | None = None) -> Iterator[RecordBatch]:
+    def scan(self, *, domains: Sequence[str] | None = None, columns: Collection[str] | None = None, since: Time | None = None,
+             until: Time | None = None, filter: EventFilter | str | None = None) -> Iterator[RecordBatch]:
         """Read the store, oldest first, an epoch at a time; epochs of which nothing is asked for are left out.
 
         domains : names; None = all
+        columns : fields to decode, of whichever domain has them; the others are zero, but for ts_ns (and what the filter needs). None = all
         since, until : rows with since <= time < until; Unix ns, datetime, ISO 8601 text or "-2h"
-        filter : expression or EventFilter (docs/filter.md)
+        filter : expression or EventFilter (docs/filter.md). With `domains` without "meta", blocks in which nothing can match are not read
         Damage is passed over; info() and verify() tell of it.
+        Raises KeyError (no such domain; a column that none of them has), FilterError, ValueError (a time).
         """
-        names = [domains] if isinstance(domains, str) else domains
-        mask = 0 if names is None else sum({1 << schema.check_domain(name) for name in names})
-        span = _range(since, until)
-        if not self._settle() or span is None or (names is not None and not mask):
-            return iter(())
+        names = [domains] if isinstance(domains, str) else None if domains is None else list(domains)
+        for name in names or ():
+            schema.check_domain(name)
+        wanted = None if columns is None else _check_columns([columns] if isinstance(columns, str) else columns, names)
+        span = range_of(since, until)
         if filter is not None:
             filter = as_filter(filter)
             filter.check_usable()
-        reader = self._reader(domains=mask, since_ns=span[0], until_ns=span[1])
-        return self._scan(reader, filter, narrowed=bool(mask or span != (0, 0)))
+            wanted = None if wanted is None else filter.with_fields(wanted)
+        asked = None
+        if filter is not None and names is not None and schema.META not in names:
+            told = {name: filter.asked_of(name) for name in names}
+            asked = {name: one for name, one in told.items() if one is not None}
+            names = list(asked)
+        if not self._settle() or span is None or (names is not None and not names):
+            return iter(())
+        reader = self._reader(names, span, wanted, asked)
+        return self._scan(reader, filter, narrowed=names is not None or span != (0, 0))
 
     def _scan(self, reader: _store.Reader, filter: EventFilter | None, narrowed: bool) -> Iterator[RecordBatch]:
         try:
@@ -321,16 +231,72 @@ class RawStore:
         finally:
             reader.close()
 
+    def table(self, domain: str | None = None, *, columns: Sequence[str] | None = None, since: Time | None = None,
+              until: Time | None = None, filter: EventFilter | str | None = None) -> Table:
+        """Return a domain (None: the common fields of all but meta) as an Arrow stream that reads the store when it is consumed.
+
+        domain : name
+        columns : names, in order; None = all
+        since, until, filter : as in scan()
+        Returns Table: pyarrow.table(t), polars.DataFrame(t), DuckDB's FROM t, t.to_pandas().
+        """
+        names = _without_meta() if domain is None else [domain]
+
+        def rows() -> Iterator[RecordBatch] | _store.Reader:
+            if filter is not None:
+                there = fields & {field for name in names for field in schema.FIELDS[name]}
+                return self.scan(domains=names, columns=there, since=since, until=until, filter=filter)
+            span = range_of(since, until)
+            return self._reader(names, span, fields) if self._settle() and span is not None else iter(())
+
+        table = Table(rows, domain, columns)
+        fields = fields_behind(table.columns)
+        return table
+
+    def to_polars(self, domain: str | None = None, *, columns: Sequence[str] | None = None, since: Time | None = None,
+                  until: Time | None = None, filter: EventFilter | str | None = None) -> Any:
+        """Return table(...) as a polars.DataFrame. Raises MissingExtraError without Polars."""
+        return self.table(domain, columns=columns, since=since, until=until, filter=filter).to_polars()
+
+    def sql(self, query: str, params: object = None, **tables: object) -> Any:
+        """Answer a question in SQL; docs/sql.md has the tables.
+
+        query : one SELECT of DuckDB's SQL over process, network, ..., events, ledger, estimates
+        params : list or dict, values of its ? or $name
+        tables : more tables by name: Arrow, Polars, pandas, `tapio.estimate(...)`
+        Returns duckdb.DuckDBPyRelation: fetchall(), pl(), df(), arrow(), show(), filter(), order() ... The store is read when rows are asked
+        for: only the columns, domains, times and blocks that the query needs, so other tables are a matter for another sql().
+        Raises ValueError (not one SELECT), MissingExtraError (the extra `duckdb`), and DuckDB's errors about the query.
+        """
+        from tapio_fast._sql import StoreTables, ask
+
+        self._settle()
+        return ask(StoreTables(self._between, self._every_epoch, self), query, params, tables)
+
+    def _between(self, domain: str | None, asked: _sql.Asked) -> Iterator[RecordBatch] | _store.Reader:
+        """Return what a query asks of a table."""
+        names = _without_meta() if domain is None else [domain]
+        span = (asked.since_ns, asked.until_ns) if (asked.since_ns, asked.until_ns) != (0, MAX_NS) else (0, 0)
+        if not self._settle() or asked.since_ns >= asked.until_ns:
+            return iter(())
+        fields = None if asked.columns is None else fields_behind(asked.columns)
+        return self._reader(names, span, fields, None if asked.blocks is None else dict.fromkeys(names, asked.blocks))
+
+    def _every_epoch(self) -> Iterator[RecordBatch]:
+        """Yield every epoch, with its meta rows only."""
+        if self._settle():
+            yield from self._scan(self._reader([schema.META]), None, narrowed=False)
+
     def replay(self, *, since: Time | None = None, until: Time | None = None) -> StoreSource:
         """Return a source for `Collector(source=...)`: epochs as recorded, whole, those with a row in the range."""
         self._settle()
-        return StoreSource(self.path, os.dup(self._fd), _range(since, until))
+        return StoreSource(self.path, os.dup(self._fd), range_of(since, until))
 
     def info(self) -> StoreInfo:
         """Say what the store holds, reading only headers."""
         totals: dict[str, int] = {}
         boots: dict[bytes, None] = {}
-        first, last = _MAX_NS, -_MAX_NS
+        first, last = MAX_NS, -MAX_NS
         stats: dict[str, int] = {}
         if self._settle():
             reader = self._reader()
@@ -392,6 +358,20 @@ class RawStore:
     def __repr__(self) -> str:
         state = "closed" if self._fd < 0 else f"mode={self.mode} bytes={self._bytes()}"
         return f"<RawStore {escape(self.path)} {state}>"
+
+
+def _without_meta() -> list[str]:
+    return sorted(set(schema.DOMAINS) - {schema.META})
+
+
+def _check_columns(columns: Collection[str], domains: Sequence[str] | None) -> frozenset[str]:
+    names = sorted(schema.DOMAINS) if domains is None else domains
+    there = {field for name in names for field in schema.FIELDS[name]}
+    for column in columns:
+        if column not in there:
+            near = difflib.get_close_matches(column, sorted(there), 1)
+            raise KeyError(f"no field {column!r} in {', '.join(names)}" + (f"; did you mean {near[0]}?" if near else ""))
+    return frozenset(columns)
 
 
 def _uuid(raw: bytes) -> str:

@@ -25,8 +25,9 @@ from tapio_fast import (
     StoreError,
     StoreLockedError,
 )
+from tapio_fast._store_files import open_writer
+from tapio_fast._times import parse_time
 from tapio_fast.sources import MemorySource
-from tapio_fast.store import open_writer, parse_time
 
 
 def recorded(path: Path, rounds: int = 3) -> list[RecordBatch]:

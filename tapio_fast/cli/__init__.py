@@ -7,6 +7,7 @@
     _record    record                         _tail      tail, replay
     _follow    running and following CMD      _store     info
     _ledger    the ledger as a table          _output    events as lines
+    _query     query
 """
 from __future__ import annotations
 

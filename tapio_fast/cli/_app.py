@@ -108,6 +108,15 @@ def info(store: Store, json: Json = False) -> None:
     _run(run, store, json)
 
 
+@app.command()
+def query(store: Store, question: Annotated[str, typer.Argument(metavar="SQL", help="One SELECT over process, network, file, ..., events, "
+                                                                                       "ledger, estimates (docs/sql.md).")],
+          json: Json = False) -> None:
+    """Ask a raw store in SQL: a table on a terminal, JSON Lines in a pipe. Takes the extra `duckdb`."""
+    from tapio_fast.cli._query import query as run
+    _run(run, store, question, json)
+
+
 @config_app.command("show")
 def config_show(preset: Preset = None, config: ConfigFile = None,
                 origin: Annotated[bool, typer.Option("--origin", help="Say where each value comes from.")] = False) -> None:

@@ -12,6 +12,7 @@ from pathlib import Path
 import typer
 
 from tapio_fast import Collector, RawStore, schema
+from tapio_fast._times import parse_time
 from tapio_fast.batch import RecordBatch
 from tapio_fast.cli import _follow
 from tapio_fast.cli._exit import FAILED, OK, say
@@ -24,7 +25,6 @@ from tapio_fast.enabled import enabled_kinds
 from tapio_fast.events import RawEvent
 from tapio_fast.filtering import EventFilter, FilterRule
 from tapio_fast.filtering._tree import leaves
-from tapio_fast.store import parse_time
 
 _SLICE = 0.2    # s: longest wait before Ctrl-C and CMD are looked at again
 

@@ -19,6 +19,7 @@ import numpy as np
 from tapio_fast import schema
 from tapio_fast._escape import escape
 from tapio_fast.errors import FilterError
+from tapio_fast.filtering._blocks import Asked, asked_of
 from tapio_fast.filtering._parser import parse
 from tapio_fast.filtering._push import plan, unmet
 from tapio_fast.filtering._rules import FilterRule
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from tapio_fast.events import RawEvent
     from tapio_fast.filtering._imported import Imported, Refusal
 
+_ROW_FIELDS = frozenset(name for names in schema.FIELDS.values() for name in names)
 _log = logging.getLogger("tapio_fast")
 
 
@@ -182,6 +184,17 @@ class EventFilter:
         """Return the filter as one expression, as RULES records carry it; "all" when it lets everything pass."""
         tree = self.tree
         return "all" if tree == TRUE else to_text(tree)
+
+    def asked_of(self, domain: str) -> Asked | None:
+        """Return what a block of a store must have for this filter to keep a row of a domain of it; None: it keeps none of that domain."""
+        return Asked() if self._compiled().needs_facts else asked_of(self.tree, domain)
+
+    def with_fields(self, columns: frozenset[str]) -> frozenset[str] | None:
+        """Return these fields and those that judging a row takes; None: any may be."""
+        tests = list(leaves(self.tree))
+        if any(test.field.source != "row" or test.field.name not in _ROW_FIELDS for test in tests):
+            return None
+        return columns | {test.field.name for test in tests} | {"type", "subtype"}
 
     def needs(self) -> list[str]:
         """Return the names of the fields that need enrichment."""
