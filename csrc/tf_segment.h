@@ -9,6 +9,27 @@
 
 #define TF_BLOCK_RAW_CAP (64u << 20)    /* bytes: a block never decodes to more; checked before memory is taken */
 
+/* What stays; 0 = no such bound. Segments go whole and oldest first, as long as one of the bounds is passed. */
+struct tf_keep {
+	uint64_t age_ns;                /* ns: since a segment was last written to */
+	uint64_t bytes;                 /* of all segments together */
+	uint64_t free_bytes;            /* of the file system, to whoever writes */
+	uint64_t spare;                 /* segments of this number and above stay whatever happens */
+	bool look_only;                 /* says what would go */
+};
+/* What went: of one run, or since the store was made. */
+struct tf_removed {
+	uint64_t segments, rows, bytes; /* rows: as their headers say */
+	uint64_t number;                /* of the last segment; 0 = none */
+	int64_t until_ns;               /* ns, Unix time: all of its rows were before this */
+};
+/* Removes what need not stay. 0; -errno: what went before is in *run. */
+int tf_segment_keep(int dir_fd, const struct tf_keep *k, int64_t now_unix_ns, struct tf_removed *run);
+/* What went since the store was made: 0; -EBADMSG: nobody knows any more, -errno. */
+int tf_segment_removed(int dir_fd, struct tf_removed *out);
+/* Rows of one segment and the time of its newest (INT64_MIN: none), by the headers of its frames; 0 rows of what is no segment. */
+int tf_segment_count(int dir_fd, uint64_t number, uint64_t *rows, int64_t *newest_ns);
+
 struct tf_segment_writer;
 struct tf_writer_opts {
 	/* a block is closed at this many rows; 0 = 8192: a full epoch fills one, and then nothing is copied to wait */
@@ -18,6 +39,7 @@ struct tf_writer_opts {
 	uint64_t sync_bytes;            /* or after this many bytes; 0 = 8 MiB */
 	uint64_t segment_bytes;         /* rotate at; 0 = 256 MiB */
 	int level;                      /* zstd; 0 = 1 */
+	struct tf_keep keep;            /* looked at when a segment is made, every minute, and when the disk is full; `spare` is the writer's own */
 };
 struct tf_writer_stats {
 	uint64_t epochs, rows, blocks, segments;    /* written */
@@ -26,6 +48,7 @@ struct tf_writer_stats {
 	uint64_t lost_io, lost_enospc, lost_memory; /* rows; appended == rows + buffered_rows + these three */
 	uint64_t sync_failures;                     /* failed fdatasync; each ended its segment, what it had not confirmed was written again */
 	uint64_t last_errno;                        /* of the last failure, 0 = none */
+	uint64_t removed_segments, removed_rows;    /* by `keep` */
 };
 /* dir_fd: an open directory, checked by the caller (owner, mode); kept as a dup. o NULL = defaults.
  * 0, -EWOULDBLOCK (locked), -ELOOP (LOCK is a link or no file), -errno. */
@@ -44,6 +67,7 @@ int tf_segment_writer_close(struct tf_segment_writer *w);       /* flush, sync, 
 struct tf_segment_reader;
 struct tf_reader_stats {
 	uint64_t segments, blocks, epochs, rows;    /* read so far */
+	uint64_t gone_segments;                     /* were there when the reader was opened, and had been removed when it came to them */
 	uint64_t corrupt_blocks, lost_rows;         /* damaged and passed over; rows as the good header said */
 	uint64_t unknown_rows;                      /* of domains or row sizes this build does not know */
 	uint64_t torn_bytes;                        /* incomplete end of a segment: of the newest one, a block that is being written */

@@ -119,8 +119,10 @@ static int open_segment(struct tf_segment_reader *r)
 		size_t at;
 		uint64_t size;
 		int fd = open_file(r, r->numbers[r->next++], &at, &size);
-		if (fd == -ENOENT)
-			continue; /* pruned since the directory was read */
+		if (fd == -ENOENT) {
+			r->s.gone_segments++; /* since the directory was read */
+			continue;
+		}
 		if (fd == -ELOOP || fd == -EPROTO) {
 			r->s.foreign++;
 			continue;
@@ -378,7 +380,8 @@ int tf_segment_reader_frame(struct tf_segment_reader *r, struct tf_frame_info *o
 
 /* ---- open, select, close ---- */
 
-static int begin(struct tf_segment_reader *r)
+/* All segments, or one. */
+static int begin(struct tf_segment_reader *r, uint64_t only)
 {
 	int rc = tf_pack_open(1, &r->block.pack);
 	if (!rc && !(r->area = malloc(TF_SEG_FIRST)))
@@ -387,22 +390,24 @@ static int begin(struct tf_segment_reader *r)
 		rc = tf_seg_list(r->dir_fd, &r->numbers, &r->n);
 	if (rc)
 		return rc;
-	if (!r->n)
+	while (only && r->next < r->n && r->numbers[r->next] < only)
+		r->next++;
+	if (r->next >= r->n || (only && r->numbers[r->next] != only))
 		return -ENOENT;
 	rc = open_segment(r);
-	if (rc == 0)
+	if (rc == 0 || (rc > 0 && only && r->head.number != only))
 		rc = r->s.corrupt_blocks || r->s.foreign ? -EBADMSG : -ENOENT;
 	return rc < 0 ? rc : 0;
 }
 
-int tf_segment_reader_open(int dir_fd, struct tf_segment_reader **out)
+static int open_reader(int dir_fd, uint64_t only, struct tf_segment_reader **out)
 {
 	struct tf_segment_reader *r = calloc(1, sizeof(*r));
 	if (!r)
 		return -ENOMEM;
 	r->fd = -1;
 	r->dir_fd = fcntl(dir_fd, F_DUPFD_CLOEXEC, 3);
-	int rc = r->dir_fd < 0 ? -errno : begin(r);
+	int rc = r->dir_fd < 0 ? -errno : begin(r, only);
 	if (rc) {
 		tf_segment_reader_close(r);
 		return rc;
@@ -411,6 +416,29 @@ int tf_segment_reader_open(int dir_fd, struct tf_segment_reader **out)
 	r->run_id = r->head.run_id;
 	*out = r;
 	return 0;
+}
+
+int tf_segment_reader_open(int dir_fd, struct tf_segment_reader **out)
+{
+	return open_reader(dir_fd, 0, out);
+}
+
+int tf_segment_count(int dir_fd, uint64_t number, uint64_t *rows, int64_t *newest_ns)
+{
+	struct tf_segment_reader *r;
+	int rc = open_reader(dir_fd, number, &r);
+	*rows = 0;
+	*newest_ns = INT64_MIN;
+	if (rc)
+		return rc == -ENOENT || rc == -EBADMSG ? 0 : rc;
+	while (r->fd >= 0 && (rc = next_in_segment(r)) > 0) {
+		const struct tf_frame_head *h = &r->frame.h;
+		*rows += h->rows;
+		if (h->unix_min <= h->unix_max && h->unix_max > *newest_ns)
+			*newest_ns = h->unix_max;
+	}
+	tf_segment_reader_close(r);
+	return rc;
 }
 
 void tf_segment_reader_select(struct tf_segment_reader *r, const struct tf_reader_select *s)

@@ -17,6 +17,7 @@
 #define SYNC_BYTES_MAX (8ull << 20)  /* bounds what is kept for a failed sync */
 #define BACKOFF_MIN_NS 100000000ull
 #define BACKOFF_MAX_NS 2000000000ull
+#define KEEP_NS 60000000000ull       /* ns: between two looks at what need not stay */
 
 struct tf_segment_writer {
 	struct tf_writer_opts o;
@@ -27,6 +28,7 @@ struct tf_segment_writer {
 	uint64_t rows_dropped_known; /* out.lost_rows already counted */
 	uint64_t frames_dropped_known;
 	uint64_t last_sync_ns, retry_at_ns, backoff_ns;
+	uint64_t keep_at_ns, keep_number; /* when to look again; the segment written to at the last look */
 	int backoff_rc;
 	/* the open block */
 	uint64_t opened_ns;
@@ -75,6 +77,9 @@ static int start(struct tf_segment_writer *w)
 		return rc;
 	w->out.number = n ? list[n - 1] : 0; /* a file of an earlier run is never appended to: its tail may be torn */
 	free(list);
+	struct tf_removed gone;
+	if (tf_segment_removed(w->dir_fd, &gone) == 0 && gone.number > w->out.number)
+		w->out.number = gone.number; /* nor is a number used again */
 	return 0;
 }
 
@@ -149,11 +154,31 @@ static void count_lost(struct tf_segment_writer *w, uint64_t rows, int rc)
 	add(is_full(rc) ? &w->s.lost_enospc : rc == -ENOMEM ? &w->s.lost_memory : &w->s.lost_io, rows);
 }
 
+/* Removes what need not stay: by the clock, at a new segment, and at once when the disk is full. A failure leaves more than is wanted. */
+static void keep(struct tf_segment_writer *w, uint64_t now, bool full)
+{
+	struct tf_keep k = w->o.keep;
+	struct tf_removed run;
+	if (!k.age_ns && !k.bytes && !k.free_bytes)
+		return;
+	if (!full && now < w->keep_at_ns && w->out.number == w->keep_number)
+		return;
+	k.spare = w->out.fd >= 0 ? w->out.number : w->out.number + 1;
+	int rc = tf_segment_keep(w->dir_fd, &k, (int64_t)now + tf_wall_offset_ns(), &run);
+	w->keep_at_ns = now + KEEP_NS;
+	w->keep_number = w->out.number;
+	add(&w->s.removed_segments, run.segments);
+	add(&w->s.removed_rows, run.rows);
+	if (rc)
+		tf_store_relaxed(&w->s.last_errno, (uint64_t)-rc);
+}
+
 /* A full or failing disk is asked again after a pause that grows, so that it costs no compression and no system calls. */
 static int put_block(struct tf_segment_writer *w, uint64_t now)
 {
 	if (w->backoff_ns && now < w->retry_at_ns)
 		return w->backoff_rc;
+	keep(w, now, w->backoff_ns && is_full(w->backoff_rc));
 	ssize_t len = tf_seg_block_encode(&w->b, &w->out);
 	int rc = len < 0 ? (int)len : tf_seg_out_put(&w->out, (size_t)len, w->b.rows, w->boot_id, w->run_id);
 	count_given_up(w);
@@ -356,6 +381,7 @@ int tf_segment_writer_tick(struct tf_segment_writer *w, uint64_t now)
 		rc = close_block(w, now);
 	if (w->out.off != w->out.synced && now >= w->last_sync_ns + w->o.sync_ms * 1000000ull)
 		rc_sync = sync_now(w, now);
+	keep(w, now, false);
 	return rc ? rc : rc_sync;
 }
 

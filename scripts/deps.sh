@@ -37,6 +37,7 @@ to_build=${#missing[@]}
 if [ "${1:-}" = test ]; then
     need bpftrace bpftrace  # the live tests' independent witness
     need runc runc          # containers
+    need strace strace      # ends or fails a system call at will
     need busybox busybox-static
     need ip iproute2
     need capsh libcap2-bin
@@ -54,7 +55,7 @@ if [ ${#missing[@]} -eq 0 ]; then
 fi
 mapfile -t missing < <(printf '%s\n' "${missing[@]}" | sort -u)
 # Only tests lack something, and nothing promises that they run: where it cannot be installed they skip, and say why.
-if [ "$to_build" -eq 0 ] && ! [[ ",${TAPIO_FAST_REQUIRE:-}," =~ ,(live|runc|vm), ]]; then
+if [ "$to_build" -eq 0 ] && ! [[ ",${TAPIO_FAST_REQUIRE:-}," =~ ,(live|runc|strace|vm), ]]; then
     fail() { echo "deps: $*; tests that need them will skip" >&2; exit 0; }
 fi
 command -v apt-get >/dev/null 2>&1 ||

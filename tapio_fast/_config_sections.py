@@ -182,6 +182,8 @@ class DualPathConfig(Section):
     raw_storage_path: str = setting(text(pattern=r"[^\x00]+", allowed="a directory"), "/var/lib/tapio/ebpf/raw",
                                     "directory of the raw store")
     raw_retention_hours: float = setting(number(0.0, 876000.0, " h", open_low=True), 24, "age at which stored records are removed")
+    raw_max_mb: int = setting(integer(0, 1 << 40, " MB"), 0, "size above which the oldest segments of the store are removed; 0: no limit")
+    raw_keep_free_mb: int = setting(integer(0, 1 << 40, " MB"), 0, "free space of the file system below which they are; 0: no limit")
     semantic_enabled: bool = setting(flag(), True, "turn valuable records into semantic events")
     correlation_enabled: bool = setting(flag(), True, "group semantic events that belong together")
     importance_threshold: float = setting(number(0.0, 1.0), 0.7, "importance from which a record becomes a semantic event")

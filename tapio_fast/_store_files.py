@@ -39,7 +39,7 @@ def _make_directory(path: str, owner_uid: int | None, owner_gid: int | None) -> 
         os.chown(path, owner_uid, -1 if owner_gid is None else owner_gid, follow_symlinks=False)
 
 
-def _check_directory(path: str, fd: int, owner_uid: int | None) -> None:
+def check_directory(path: str, fd: int, owner_uid: int | None) -> None:
     """Refuse a directory in which somebody else could plant or read files."""
     st = os.fstat(fd)
     if st.st_uid not in _owners(owner_uid):
@@ -71,7 +71,7 @@ def open_writer(path: str | os.PathLike[str], *, owner_uid: int | None = None, o
     """Open a store for writing: make the directory (0700) if there is none, check it, lock it.
 
     owner_uid, owner_gid : int, whom a new directory shall belong to; new files always belong to the directory's owner
-    options : block_rows, block_ms, sync_ms, sync_bytes, segment_bytes, level of the engine's writer; 0 = default
+    options : block_rows, block_ms, sync_ms, sync_bytes, segment_bytes, level of the engine's writer, and those of kept(); 0 = default
     Raises StoreError (a link, another user's, writable by others, full, read-only), StoreLockedError, PermissionDeniedError.
     """
     where = os.fspath(path)
@@ -81,7 +81,12 @@ def open_writer(path: str | os.PathLike[str], *, owner_uid: int | None = None, o
         raise error_for(error.errno or errno.EIO, "make store directory", where) from None
     fd = open_directory(where, os.O_NOFOLLOW)
     try:
-        _check_directory(where, fd, owner_uid)
+        check_directory(where, fd, owner_uid)
         return _store.Writer(fd, what=where, **options)
     finally:
         os.close(fd)
+
+
+def kept(age_s: float, max_bytes: int, keep_free: int) -> dict[str, int]:
+    """Return the options of open_writer() for what stays in a store; 0 = no such bound."""
+    return {"keep_age_ns": round(age_s * 1e9), "keep_bytes": max_bytes, "keep_free": keep_free}

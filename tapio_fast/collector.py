@@ -135,9 +135,8 @@ class Collector:
         dual = self.config.dual_path
         if not (dual.enabled and dual.raw_storage_enabled):
             return None
-        from tapio_fast._store_files import open_writer
-
-        writer = open_writer(dual.raw_storage_path)
+        from tapio_fast._store_files import kept, open_writer
+        writer = open_writer(dual.raw_storage_path, **kept(dual.raw_retention_hours * 3600, dual.raw_max_mb << 20, dual.raw_keep_free_mb << 20))
         self._store_id = _identity(dual.raw_storage_path)
         return writer
 

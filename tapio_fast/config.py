@@ -252,6 +252,7 @@ _ACTIVE = frozenset({
     "name", "enabled", "event_buffer_size",
     "debug.enabled", "debug.dump_programs", "debug.dump_maps", "debug.trace_events", "debug.profile_enabled",
     "dual_path.enabled", "dual_path.raw_storage_enabled", "dual_path.raw_storage_path",
+    "dual_path.raw_retention_hours", "dual_path.raw_max_mb", "dual_path.raw_keep_free_mb",
     "dual_path.redact", "dual_path.redact_patterns",
     "performance.ring_buffer_size_mb", "performance.memory_limit_mb", "performance.batch_pool_mb", "performance.overflow_policy",
     "performance.map_entries_limit", "performance.event_rate_limit",

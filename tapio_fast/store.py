@@ -11,15 +11,16 @@ import errno
 import os
 import re
 import time
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
 from tapio_fast import schema
 from tapio_fast._core import _store
 from tapio_fast._escape import escape
+from tapio_fast._retention import Removed, prune
 from tapio_fast._store_files import open_directory, open_writer, store_error
+from tapio_fast._store_reports import StoreInfo, VerifyReport
 from tapio_fast._times import MAX_NS, Time, range_of
 from tapio_fast.batch import RecordBatch
 from tapio_fast.errors import ClosedError, CorruptStoreError, FilterError, StoreError
@@ -33,60 +34,6 @@ if TYPE_CHECKING:
     from tapio_fast.filtering._blocks import Asked
 
 _SEGMENT = re.compile(r"segment-\d{10}\.tfseg")
-
-
-@dataclass(frozen=True, slots=True)
-class StoreInfo:
-    """What a store holds, by the headers of its blocks; `verify()` reads the blocks themselves.
-
-    bytes : of all segments on disk; rows_by_domain : name -> rows
-    first_ns, last_ns : Unix time of the oldest and newest row, None when there are no rows
-    damaged : bool, something cannot be read: see verify()
-    """
-
-    path: str
-    segments: int
-    bytes: int
-    blocks: int
-    epochs: int
-    rows: int
-    rows_by_domain: dict[str, int]
-    unknown_rows: int
-    first_ns: int | None
-    last_ns: int | None
-    boot_ids: list[str]
-    damaged: bool
-    corrupt_blocks: int
-    lost_rows: int
-    torn_bytes: int
-    foreign_files: int
-
-
-@dataclass(frozen=True, slots=True)
-class VerifyReport:
-    """What a reading of every byte found.
-
-    ok : bool, no damage: the next three are 0
-    corrupt_blocks, lost_rows : damaged blocks and the rows that good headers say were in them
-    torn_bytes : incomplete end of a segment (a crash, a cut file, or a block that is being written just now)
-    unknown_rows : of domains this version does not know; foreign_files : named like a segment, but none
-    """
-
-    path: str
-    ok: bool = field(init=False)
-    segments: int
-    blocks: int
-    epochs: int
-    rows: int
-    corrupt_blocks: int
-    lost_rows: int
-    torn_bytes: int
-    unknown_rows: int
-    foreign_files: int
-    seconds: float
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "ok", not (self.corrupt_blocks or self.lost_rows or self.torn_bytes))
 
 
 class StoreSource(Source):
@@ -137,7 +84,8 @@ class RawStore:
         self._fd = open_directory(self.path)
         if mode == "r":
             try:
-                self._reader().close()
+                if self._settle():
+                    self._reader().close()
             except BaseException:
                 self.close()
                 raise
@@ -164,12 +112,15 @@ class RawStore:
             raise ClosedError(f"store {escape(self.path)} is closed; open a new one")
 
     def _settle(self) -> bool:
-        """Make what was appended readable; return False while there is nothing at all to read."""
+        """Make what was appended readable; return False while there is nothing at all to read, or when all of it was removed."""
         self._need()
-        if self._writer is None:
-            return True
-        self._writer.flush(False)
-        return any(_SEGMENT.fullmatch(name) for name in os.listdir(self._fd))
+        if self._writer is not None:
+            self._writer.flush(False)
+        return any(_SEGMENT.fullmatch(name) for name in os.listdir(self._fd)) or (self._writer is None and not self._emptied())
+
+    def _emptied(self) -> bool:
+        gone = _store.removed(self._fd, what=self.path)
+        return gone is None or gone["segments"] > 0
 
     def append(self, batch: RecordBatch) -> None:
         """Write one batch as an epoch. It is safe from a power loss after flush(), or a second later.
@@ -241,9 +192,12 @@ class RawStore:
         Returns Table: pyarrow.table(t), polars.DataFrame(t), DuckDB's FROM t, t.to_pandas().
         """
         names = _without_meta() if domain is None else [domain]
+        filter = None if filter is None else as_filter(filter)
 
         def rows() -> Iterator[RecordBatch] | _store.Reader:
             if filter is not None:
+                if filter.joins_facts:      # which rows of other domains tell
+                    return self.scan(since=since, until=until, filter=filter)
                 there = fields & {field for name in names for field in schema.FIELDS[name]}
                 return self.scan(domains=names, columns=there, since=since, until=until, filter=filter)
             span = range_of(since, until)
@@ -257,6 +211,25 @@ class RawStore:
                   until: Time | None = None, filter: EventFilter | str | None = None) -> Any:
         """Return table(...) as a polars.DataFrame. Raises MissingExtraError without Polars."""
         return self.table(domain, columns=columns, since=since, until=until, filter=filter).to_polars()
+
+    def export(self, directory: str | os.PathLike[str], format: str, *, domains: Sequence[str] | None = None, since: Time | None = None,
+               until: Time | None = None, filter: EventFilter | str | None = None,
+               progress: Callable[[str], None] | None = None) -> list[str]:
+        """Write the store's rows into files of another format, one a domain that has some.
+
+        directory : is made if missing; a file that is there already is not overwritten
+        format : "parquet" (zstd), "arrow" (Arrow's IPC stream, zstd) or "jsonl"; columns are those of table()
+        domains, since, until, filter : as in scan()
+        progress : is told the name of each domain before it is written
+        Returns the paths written. An interruption leaves no file behind that is not whole.
+        Raises ValueError (no such format), FileExistsError, MissingExtraError (the extra `parquet`), OSError.
+        """
+        from tapio_fast._export import export
+
+        names = sorted(schema.DOMAINS) if domains is None else [domains] if isinstance(domains, str) else list(domains)
+        tables = {name: self.table(name, since=since, until=until, filter=filter) for name in names}
+        there = self.info().rows_by_domain
+        return export(os.fspath(directory), format, {name: table for name, table in tables.items() if there.get(name)}, progress)
 
     def sql(self, query: str, params: object = None, **tables: object) -> Any:
         """Answer a question in SQL; docs/sql.md has the tables.
@@ -313,21 +286,39 @@ class RawStore:
             path=self.path, segments=stats.get("segments", 0), bytes=self._bytes(), blocks=stats.get("blocks", 0),
             epochs=stats.get("epochs", 0), rows=stats.get("rows", 0), rows_by_domain=dict(sorted(totals.items())),
             unknown_rows=stats.get("unknown_rows", 0), first_ns=first if first <= last else None, last_ns=last if first <= last else None,
-            boot_ids=[_uuid(boot) for boot in boots], damaged=any(damage.values()), foreign_files=stats.get("foreign", 0), **damage)
+            boot_ids=[_uuid(boot) for boot in boots], damaged=any(damage.values()), foreign_files=stats.get("foreign", 0),
+            removed=None if (gone := _store.removed(self._fd, what=self.path)) is None else Removed.of(gone), **damage)
+
+    def prune(self, *, older_than: float | str | None = None, max_bytes: int | str | None = None, keep_free: int | str | None = None,
+              dry_run: bool = False) -> Removed:
+        """Remove whole segments, oldest first, as long as one of the bounds is passed.
+
+        older_than : s, or text like "24h", "7d": segments that were last written to longer ago
+        max_bytes : int, or text like "10GB": of all segments together
+        keep_free : int, or text: bytes of the file system that shall be free
+        dry_run : bool, remove nothing, say what would go
+        Returns Removed. What a collector is writing to stays; readers keep what they have open.
+        Raises ValueError (no bound, or none that can be read), StoreError (another user's, writable by others), PermissionDeniedError.
+        """
+        self._need()
+        if self._writer is not None:
+            self._writer.flush(True)
+        return prune(self.path, self._fd, older_than=older_than, max_bytes=max_bytes, keep_free=keep_free, dry_run=dry_run)
 
     def _bytes(self) -> int:
         with os.scandir(self._fd) as entries:
             return sum(e.stat(follow_symlinks=False).st_size for e in entries if _SEGMENT.fullmatch(e.name)
                        and e.is_file(follow_symlinks=False))
 
-    def verify(self) -> VerifyReport:
-        """Read and decode everything; report damage, change nothing."""
+    def verify(self, progress: Callable[[int], None] | None = None) -> VerifyReport:
+        """Read and decode everything; report damage, change nothing. `progress` is told now and then how many rows were read."""
         started = time.monotonic()
         stats: dict[str, int] = {}
         if self._settle():
             reader = self._reader()
-            for _ in reader:
-                pass
+            for count, _ in enumerate(reader):
+                if progress is not None and count % 64 == 0:
+                    progress(reader.stats()["rows"])
             stats = reader.stats()
             reader.close()
         names = ("segments", "blocks", "epochs", "rows", "corrupt_blocks", "lost_rows", "torn_bytes", "unknown_rows")

@@ -60,6 +60,7 @@ LACKS: dict[str, Callable[[], str | None]] = {
     "slow": lambda: None if tier() >= 2 else "takes minutes: set TAPIO_FAST_TIER=2",
     "vm": _program("qemu-system-x86_64"),
     "runc": _program("runc"),
+    "strace": _program("strace"),
     "hooks": lambda: None,      # the test finds out, by what became of its programs
 }
 

@@ -23,7 +23,8 @@ from tapio_fast.cli._tail import domains_of, time_of
 from tapio_fast.config import Config
 from tapio_fast.platform import PlatformReport, ProgramVerdict
 
-VERBS = [["doctor"], ["record"], ["tail"], ["replay"], ["info"], ["query"], ["config"], ["config", "show"], ["config", "check"], ["list"],
+VERBS = [["doctor"], ["record"], ["tail"], ["replay"], ["info"], ["query"], ["verify"], ["prune"],
+         ["export"], ["config"], ["config", "show"], ["config", "check"], ["list"],
          ["list", "events"], ["list", "fields"], ["list", "programs"], ["version"], ["rules"],
          ["rules", "check"], ["rules", "convert"], ["rules", "test"]]
 

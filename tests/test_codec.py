@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tapio_fast import CorruptStoreError, schema
-from tapio_fast._core._store import Codec
+from tapio_fast._core._codec import Codec
 
 
 def rows_like(seed: int, n: int, row_size: int) -> bytes:

@@ -73,6 +73,8 @@ KEYS: list[tuple[Any, ...]] = [
     ("dual_path.raw_storage_enabled", True, False, "0"),
     ("dual_path.raw_storage_path", "/var/lib/tapio/ebpf/raw", "here", ""),
     ("dual_path.raw_retention_hours", 24, 0.5, 0),
+    ("dual_path.raw_max_mb", 0, 1024, -1),
+    ("dual_path.raw_keep_free_mb", 0, 512, "much"),
     ("dual_path.semantic_enabled", True, False, "0"),
     ("dual_path.correlation_enabled", True, False, "0"),
     ("dual_path.importance_threshold", 0.7, 0.0, 1.01),

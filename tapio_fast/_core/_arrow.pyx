@@ -6,6 +6,7 @@ columns are made without it.
 """
 from sys import byteorder
 
+from cpython.exc cimport PyErr_CheckSignals
 from cpython.pycapsule cimport PyCapsule_GetPointer, PyCapsule_New
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport E2BIG, EIO, ENOMEM
@@ -204,6 +205,7 @@ cdef class BatchFeed(Feed):
                     tf_batch_unref(batches[i])
         if rc < 0:
             raise error_for(-rc, "read store")
+        PyErr_CheckSignals()        # a consumer on the main thread may go on for minutes
         return self.made(told)
 
 

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writer, reader and source over segments, and the codec under them. Relies on tf_segment.h; checks of directories are store.py's."""
+"""Writer, reader and source over segments, and what a store keeps. Relies on tf_segment.h; checks of directories are _store_files.py's."""
 import threading
 
-from cpython.bytes cimport PyBytes_AsString, PyBytes_FromStringAndSize
-from libc.stdint cimport SIZE_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.errno cimport EBADMSG
+from libc.stdint cimport SIZE_MAX, UINT64_MAX, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport free
 from libc.string cimport memset
 
 from tapio_fast._core._engine cimport Batch, Source, wrap_batch
-from tapio_fast._core.c_engine cimport tf_batch, tf_pool, tf_pool_close, tf_pool_open, tf_source
+from tapio_fast._core.c_engine cimport tf_batch, tf_pool_close, tf_pool_open
 from tapio_fast._core.c_pump cimport tf_segment_writer
-from tapio_fast._core.c_store cimport (TF_ASKED_MAX, tf_asked_values, tf_codec, tf_codec_bound, tf_codec_close, tf_codec_decode_bytes, tf_codec_decode_rows,
-                                       tf_codec_encode_bytes, tf_codec_encode_rows, tf_codec_open, tf_codec_planes, tf_frame_info,
-                                       tf_reader_select, tf_reader_stats, tf_segment_reader, tf_segment_reader_close,
-                                       tf_segment_reader_frame, tf_segment_reader_next, tf_segment_reader_open,
-                                       tf_segment_reader_select, tf_segment_reader_stats_of, tf_segment_source_open,
+from tapio_fast._core.c_store cimport (TF_ASKED_MAX, tf_asked_values, tf_frame_info, tf_keep, tf_reader_select, tf_reader_stats, tf_removed,
+                                       tf_seg_list, tf_segment_keep, tf_segment_reader_close, tf_segment_reader_frame,
+                                       tf_segment_reader_next, tf_segment_reader_open, tf_segment_reader_select,
+                                       tf_segment_reader_stats_of, tf_segment_removed, tf_segment_source_open,
                                        tf_segment_writer_append, tf_segment_writer_close, tf_segment_writer_flush,
                                        tf_segment_writer_open, tf_segment_writer_stats_of, tf_writer_opts, tf_writer_stats)
 
@@ -23,11 +23,18 @@ cdef size_t POOL_BYTES = 32 << 20      # of memory that a reader keeps
 
 
 cdef class Writer:
-    """Appends batches to the store behind dir_fd (kept as a copy), as its only writer. 0 = the engine's default."""
+    """Appends batches to the store behind dir_fd (kept as a copy), as its only writer. 0 = the engine's default.
+
+    keep_age_ns, keep_bytes, keep_free : what stays in the store, as in prune(); 0 = no such bound
+    """
 
     def __init__(self, int dir_fd, *, uint32_t block_rows=0, uint32_t block_ms=0, uint32_t sync_ms=0, uint64_t sync_bytes=0,
-                 uint64_t segment_bytes=0, int level=0, what=None):
+                 uint64_t segment_bytes=0, int level=0, uint64_t keep_age_ns=0, uint64_t keep_bytes=0, uint64_t keep_free=0, what=None):
         cdef tf_writer_opts o
+        memset(&o, 0, sizeof(o))
+        o.keep.age_ns = keep_age_ns
+        o.keep.bytes = keep_bytes
+        o.keep.free_bytes = keep_free
         o.block_rows = block_rows
         o.block_ms = block_ms
         o.sync_ms = sync_ms
@@ -215,84 +222,49 @@ def store_source(int dir_fd, *, int64_t since_ns=0, int64_t until_ns=0, what=Non
     return s
 
 
-cdef class Codec:
-    """Rows and bytes to their compressed form and back; for tests and benchmarks. One thread at a time."""
-    cdef tf_codec *c
+def prune(int dir_fd, *, uint64_t age_ns=0, uint64_t max_bytes=0, uint64_t keep_free=0, bint spare_newest=True, bint look_only=False,
+          int64_t now_ns=0, what=None):
+    """Remove whole segments, oldest first, while one of the bounds is passed (0 = none); return {segments, rows, bytes, number, until_ns}.
 
-    def __init__(self, int level=1):
-        cdef int rc = tf_codec_open(level, &self.c)
-        if rc < 0:
-            raise error_for(-rc, "open codec", f"level {level}")
-
-    def __dealloc__(self):
-        tf_codec_close(self.c)
-
-    def planes(self, const unsigned char[::1] rows, uint32_t row_size):
-        """Return the byte planes of rows, as zstd sees them."""
-        cdef uint32_t n = count_of(rows, row_size)
-        out = PyBytes_FromStringAndSize(NULL, rows.shape[0])
-        if n:
-            tf_codec_planes(&rows[0], n, row_size, <uint8_t *>PyBytes_AsString(out))
-        return out
-
-    def encode_rows(self, const unsigned char[::1] rows, uint32_t row_size):
-        """Compress whole rows."""
-        cdef uint32_t n = count_of(rows, row_size)
-        cdef size_t cap = tf_codec_bound(rows.shape[0])
-        cdef Py_ssize_t length
-        cdef const uint8_t *src = &rows[0] if n else NULL
-        out = PyBytes_FromStringAndSize(NULL, cap)
-        cdef uint8_t *dst = <uint8_t *>PyBytes_AsString(out)
-        with nogil:
-            length = tf_codec_encode_rows(self.c, src, n, row_size, dst, cap)
-        if length < 0:
-            raise error_for(-length, "compress rows")
-        return out[:length]
-
-    def decode_rows(self, const unsigned char[::1] packed, uint32_t n, uint32_t row_size):
-        """Return n rows; raises CorruptStoreError when it is not exactly those."""
-        cdef int rc
-        cdef size_t length = packed.shape[0]
-        if <uint64_t>n * row_size > 1 << 30:
-            raise ValueError("at most 1 GiB of rows at once")
-        out = PyBytes_FromStringAndSize(NULL, <Py_ssize_t>n * row_size)
-        cdef uint8_t *dst = <uint8_t *>PyBytes_AsString(out)
-        cdef const uint8_t *src = &packed[0] if length else NULL
-        with nogil:
-            rc = tf_codec_decode_rows(self.c, src, length, dst, n, row_size)
-        if rc < 0:
-            raise error_for(-rc, "decompress rows")
-        return out
-
-    def encode_bytes(self, const unsigned char[::1] data):
-        """Compress bytes."""
-        cdef size_t cap = tf_codec_bound(data.shape[0])
-        cdef size_t size = data.shape[0]
-        cdef Py_ssize_t length
-        cdef const uint8_t *src = &data[0] if size else NULL
-        out = PyBytes_FromStringAndSize(NULL, cap)
-        cdef uint8_t *dst = <uint8_t *>PyBytes_AsString(out)
-        with nogil:
-            length = tf_codec_encode_bytes(self.c, src, size, dst, cap)
-        if length < 0:
-            raise error_for(-length, "compress bytes")
-        return out[:length]
-
-    def decode_bytes(self, const unsigned char[::1] packed, size_t length):
-        """Return exactly `length` bytes, or raise CorruptStoreError."""
-        cdef int rc
-        cdef size_t packed_len = packed.shape[0]
-        out = PyBytes_FromStringAndSize(NULL, length)
-        cdef uint8_t *dst = <uint8_t *>PyBytes_AsString(out)
-        cdef const uint8_t *src = &packed[0] if packed_len else NULL
-        with nogil:
-            rc = tf_codec_decode_bytes(self.c, src, packed_len, dst, length)
-        if rc < 0:
-            raise error_for(-rc, "decompress bytes")
-        return out
+    age_ns : since a segment was last written to; max_bytes : of all of them; keep_free : bytes of the file system
+    spare_newest : the newest segment stays; look_only : nothing goes
+    """
+    cdef tf_keep k
+    cdef tf_removed run
+    cdef int rc
+    memset(&k, 0, sizeof(k))
+    k.age_ns = age_ns
+    k.bytes = max_bytes
+    k.free_bytes = keep_free
+    k.spare = newest(dir_fd, what) if spare_newest else UINT64_MAX
+    k.look_only = look_only
+    with nogil:
+        rc = tf_segment_keep(dir_fd, &k, now_ns, &run)
+    if rc < 0:
+        raise error_for(-rc, "prune store", what)
+    return run
 
 
-cdef uint32_t count_of(const unsigned char[::1] rows, uint32_t row_size) except? 0xffffffff:
-    if row_size == 0 or rows.shape[0] % row_size or rows.shape[0] >= 1 << 30:
-        raise ValueError(f"{rows.shape[0]} bytes are not whole rows of {row_size} bytes")
-    return <uint32_t>(rows.shape[0] // row_size)
+cdef uint64_t newest(int dir_fd, what) except? 0:
+    cdef uint64_t *numbers = NULL
+    cdef uint64_t last
+    cdef size_t n = 0
+    cdef int rc = tf_seg_list(dir_fd, &numbers, &n)
+    if rc < 0:
+        raise error_for(-rc, "list store", what)
+    last = numbers[n - 1] if n else 0
+    free(numbers)
+    return last
+
+
+def removed(int dir_fd, *, what=None):
+    """Return what was removed since the store was made, as prune() does; None when its record is damaged."""
+    cdef tf_removed all_of_it
+    cdef int rc
+    with nogil:
+        rc = tf_segment_removed(dir_fd, &all_of_it)
+    if rc == -EBADMSG:
+        return None
+    if rc < 0:
+        raise error_for(-rc, "read store", what)
+    return all_of_it

@@ -20,13 +20,22 @@ cdef extern from "tf_codec.h" nogil:
 
 
 cdef extern from "tf_segment.h" nogil:
+    struct tf_keep:
+        uint64_t age_ns, bytes, free_bytes, spare
+        cbool look_only
+    struct tf_removed:
+        uint64_t segments, rows, bytes, number
+        int64_t until_ns
+    int tf_segment_keep(int dir_fd, const tf_keep *k, int64_t now_unix_ns, tf_removed *run)
+    int tf_segment_removed(int dir_fd, tf_removed *out)
     struct tf_writer_opts:
         uint32_t block_rows, block_ms, sync_ms
         uint64_t sync_bytes, segment_bytes
         int level
+        tf_keep keep
     struct tf_writer_stats:
         uint64_t epochs, rows, blocks, segments, buffered_rows, raw_bytes, bytes, lost_io, lost_enospc, lost_memory
-        uint64_t sync_failures, last_errno
+        uint64_t sync_failures, last_errno, removed_segments, removed_rows
     int tf_segment_writer_open(int dir_fd, const tf_writer_opts *o, tf_segment_writer **out)
     int tf_segment_writer_append(tf_segment_writer *w, const tf_batch *b)
     int tf_segment_writer_flush(tf_segment_writer *w, cbool sync)
@@ -35,7 +44,7 @@ cdef extern from "tf_segment.h" nogil:
     struct tf_segment_reader:
         pass
     struct tf_reader_stats:
-        uint64_t segments, blocks, epochs, rows, corrupt_blocks, lost_rows, unknown_rows, torn_bytes, skipped_blocks, foreign
+        uint64_t segments, blocks, epochs, rows, gone_segments, corrupt_blocks, lost_rows, unknown_rows, torn_bytes, skipped_blocks, foreign
     enum: TF_ASKED_MAX
     struct tf_asked_values:
         uint32_t n
@@ -66,3 +75,7 @@ cdef extern from "tf_segment.h" nogil:
 
 cdef extern from "tf_segment_source.h" nogil:
     int tf_segment_source_open(int dir_fd, const tf_reader_select *sel, tf_source **out)
+
+
+cdef extern from "tf_segment_impl.h" nogil:
+    int tf_seg_list(int dir_fd, uint64_t **numbers, size_t *n)

@@ -5,9 +5,10 @@
     _exit      errors to exit codes, in one place
     _machine   doctor, list, version          _settings  config show, config check, options to Config
     _record    record                         _tail      tail, replay
-    _follow    running and following CMD      _store     info
+    _follow    running and following CMD      _store     info, verify, prune
     _ledger    the ledger as a table          _output    events as lines
-    _query     query
+    _query     query                          _export    export
+    _progress  how far long work has come
 """
 from __future__ import annotations
 

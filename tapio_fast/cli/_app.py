@@ -34,6 +34,8 @@ Count = Annotated[int | None, typer.Option("--count", "-n", metavar="N", min=1, 
 Command = Annotated[list[str] | None, typer.Argument(metavar="[-- CMD ...]", help="Run this, and follow it and its children only.",
                                                         show_default=False)]
 RuleFiles = Annotated[list[Path], typer.Argument(metavar="FILE...", readable=False, help="Rules, or directories of them: our TOML, Sigma, Falco.")]
+Since = Annotated[str | None, typer.Option(metavar="TIME", help='Not older: ISO 8601, or "-2h".')]
+Until = Annotated[str | None, typer.Option(metavar="TIME", help='Older than: ISO 8601, or "-2h".')]
 Store = Annotated[Path, typer.Argument(metavar="DIR", readable=False, help="Directory of a raw store.")]
 
 
@@ -92,8 +94,7 @@ def tail(command: Command = None, duration: Duration = None, count: Count = None
 @app.command()
 def replay(store: Store, count: Count = None, programs: Programs = None, filter: Filter = None, rules: Rules = None,
            fields: Fields = None, semantic: Annotated[bool, typer.Option(help="Semantic events (not available yet).")] = False,
-           since: Annotated[str | None, typer.Option(metavar="TIME", help='Not older: ISO 8601, or "-2h".')] = None,
-           until: Annotated[str | None, typer.Option(metavar="TIME", help="Older than: ISO 8601, or \"-2h\".")] = None,
+           since: Since = None, until: Until = None,
            verbose: Annotated[bool, typer.Option("--verbose", "-v", help="More of each event.")] = False, json: Json = False) -> None:
     """Show the events of a raw store: text on a terminal, JSON Lines in a pipe."""
     given = dict(locals())
@@ -106,6 +107,34 @@ def info(store: Store, json: Json = False) -> None:
     """Say what a raw store holds."""
     from tapio_fast.cli._store import info as run
     _run(run, store, json)
+
+
+@app.command()
+def verify(store: Store, json: Json = False) -> None:
+    """Read and check every byte of a raw store; 74 if something is damaged."""
+    from tapio_fast.cli._store import verify as run
+    _run(run, store, json)
+
+
+@app.command()
+def prune(store: Store, older_than: Annotated[str | None, typer.Option(metavar="TIME", help="Segments last written to longer ago: 24h, 7d.")] = None,
+          max_size: Annotated[str | None, typer.Option(metavar="SIZE", help="As long as the store is larger: 10G, 500MB.")] = None,
+          keep_free: Annotated[str | None, typer.Option(metavar="SIZE", help="As long as the file system has less free.")] = None,
+          dry_run: Annotated[bool, typer.Option("--dry-run", help="Remove nothing, say what would go.")] = False, json: Json = False) -> None:
+    """Remove whole segments of a raw store, oldest first; what is being written to stays."""
+    from tapio_fast.cli._store import prune as run
+    _run(run, store, older_than, max_size, keep_free, dry_run, json)
+
+
+@app.command()
+def export(store: Store, output: Annotated[Path, typer.Option("--output", "-o", metavar="OUT", readable=False, help="Directory of the files; "
+                                                                                                              "made if missing.")],
+           format: Annotated[str, typer.Option(metavar="FORMAT", help="parquet, arrow or jsonl.")] = "parquet", programs: Programs = None,
+           filter: Filter = None, since: Since = None, until: Until = None, json: Json = False) -> None:
+    """Write a raw store as Parquet, Arrow IPC or JSON Lines, a file a domain."""
+    given = {"store": store, "programs": programs, "filter": filter, "since": since, "until": until, "json": json}
+    from tapio_fast.cli._export import export as run
+    _run(run, _options(given), output, format)
 
 
 @app.command()

@@ -20,13 +20,16 @@ from tapio_fast.stats import Statistics
 
 _TICK = 0.05    # s between looks at the clock, the child and the counters
 _TOLD = 1.0     # s between progress lines
+_FOR_EVER = 876000.0    # h: the most that raw_retention_hours takes
 
 
 def record(options: Options) -> int:
     """Run the verb; return the exit code: CMD's own, else 0, or 1 when the ledger does not add up."""
     path = options.output or Path()
     config = configure(options, dual_path={"enabled": True, "raw_storage_enabled": True, "raw_storage_path": str(path),
-                                           "semantic_enabled": False, "correlation_enabled": False})
+                                           "semantic_enabled": False, "correlation_enabled": False,
+                                           # a recording is kept; a configuration file may say otherwise
+                                           **({} if options.config else {"raw_retention_hours": _FOR_EVER})})
     account = _follow.account_for(options.user)
     chosen = options.chosen()
     new = not os.path.lexists(path)

@@ -185,9 +185,14 @@ class EventFilter:
         tree = self.tree
         return "all" if tree == TRUE else to_text(tree)
 
+    @property
+    def joins_facts(self) -> bool:
+        """Whether rows of other domains tell what this filter asks for (parent_exe, container_id ...)."""
+        return bool(self._compiled().needs_facts)
+
     def asked_of(self, domain: str) -> Asked | None:
         """Return what a block of a store must have for this filter to keep a row of a domain of it; None: it keeps none of that domain."""
-        return Asked() if self._compiled().needs_facts else asked_of(self.tree, domain)
+        return Asked() if self.joins_facts else asked_of(self.tree, domain)
 
     def with_fields(self, columns: frozenset[str]) -> frozenset[str] | None:
         """Return these fields and those that judging a row takes; None: any may be."""
