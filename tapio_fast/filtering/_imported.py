@@ -94,7 +94,10 @@ def text(name: str, op: str, values: Iterable[str | bytes], *, icase: bool = Fal
     """Return a test of a text field against any of some values; a regex or glob that cannot be compiled is Unconvertible."""
     found = tuple(dict.fromkeys(v.encode("utf-8", "surrogateescape") if isinstance(v, str) else v for v in values))
     if name in NAMED and op not in ("regex", "glob"):
-        found = tuple(value for value in found if len(value) <= MAX_NAME) or found     # lists name what no process is called, too
+        short = tuple(value for value in found if len(value) <= MAX_NAME)      # lists name what no process is called, too
+        if found and not short:
+            raise Unconvertible(f"{name}: the kernel keeps {MAX_NAME} bytes of a process's name, so {found[0]!r} would never match")
+        found = short
     for value in found:
         if b"\0" in value:
             raise Unconvertible(f"{name}: no text of a record holds a NUL byte, so {value!r} would never match")
