@@ -48,7 +48,7 @@ static void add_move(struct tf_seg_moves *m, uint16_t from, uint16_t to, uint16_
 static void plan_domain(struct span *s, const struct tf_seg_domain *d, struct tf_seg_moves *m)
 {
 	const struct tf_record_layout *l = d->domain < TF_TYPE_MAX ? tf_layout_of(d->domain) : NULL;
-	uint32_t matched = 0;
+	uint32_t matched = 0, at = 0;
 	m->known = l && tf_row_size(d->domain) == l->size && d->n_fields <= TF_PACK_FIELDS_MAX;
 	m->src_size = d->row_size;
 	for (uint16_t i = 0; i < d->n_fields; i++) {
@@ -65,11 +65,15 @@ static void plan_domain(struct span *s, const struct tf_seg_domain *d, struct tf
 			m->mine[i] = (uint8_t)(mine ? mine - l->fields : TF_PACK_FIELDS_MAX);
 			m->field[m->n_fields++] = (struct tf_field){ .name = "", .c_name = "", .kind = f.kind, .offset = f.offset, .size = f.size };
 		}
+		/* Field by field, without gaps: two that overlap could make a text reference that no unpacking made. */
+		m->known = m->known && f.offset == at;
+		at += f.size;
 		if (!mine || (uint32_t)f.offset + f.size > d->row_size)
 			continue;
 		matched += mine->offset == f.offset;
 		add_move(m, f.offset, mine->offset, f.size);
 	}
+	m->known = m->known && at == d->row_size;
 	m->same = m->known && l->size == d->row_size && matched == l->n_fields && d->n_fields == l->n_fields;
 }
 
@@ -104,25 +108,6 @@ static void convert(const struct tf_seg_moves *m, const uint8_t *src, uint32_t n
 	for (uint32_t i = 0; i < n; i++, src += m->src_size, dst += row_size)
 		for (uint16_t k = 0; k < m->n; k++)
 			memcpy(dst + m->move[k].to, src + m->move[k].from, m->move[k].len);
-}
-
-/* A checksum proves who wrote the bytes, not that they are sane: no text of a row may point outside its area. */
-static void check_texts(uint8_t domain, uint8_t *rows, uint32_t n, uint32_t row_size, uint32_t text_len)
-{
-	const uint16_t *offsets;
-	uint32_t count = tf_text_fields(domain, &offsets);
-	for (uint32_t i = 0; i < n && count; i++, rows += row_size) {
-		for (uint32_t k = 0; k < count; k++) {
-			struct tf_text t;
-			memcpy(&t, rows + offsets[k], sizeof(t));
-			if ((uint64_t)t.offset + t.len <= text_len)
-				continue;
-			struct tf_header *h = (struct tf_header *)rows;
-			t.offset = t.len = 0;
-			h->flags |= TF_F_PARTIAL;
-			memcpy(rows + offsets[k], &t, sizeof(t));
-		}
-	}
 }
 
 /* ---- blocks ---- */
@@ -274,7 +259,6 @@ int tf_seg_next_epoch(struct tf_seg_decoded *b, const struct tf_seg_moves plan[T
 			convert(&plan[d], b->raw + b->rows_at[i], r->n, r->row_size, r->rows);
 		if (r->text_len)
 			memcpy(r->text, b->raw + b->text_at[i], r->text_len);
-		check_texts(d, r->rows, r->n, r->row_size, r->text_len);
 		(*out)->total += r->n;
 		b->rows_at[i] += (size_t)r->n * b->dom[i].row_size;
 		b->text_at[i] += r->text_len;
