@@ -67,6 +67,13 @@ int tf_batch_new(struct tf_pool *p, const struct tf_need *need, struct tf_batch 
 	return 0;
 }
 
+bool tf_batch_may_fit(const struct tf_pool *p, const struct tf_need *need)
+{
+	size_t size;
+
+	return arena_bytes(need, &size) && (!size || tf_pool_ever(p, size));
+}
+
 void tf_batch_ref(struct tf_batch *b)
 {
 	__atomic_add_fetch(&b->refs, 1, __ATOMIC_RELAXED);

@@ -57,6 +57,8 @@ struct tf_need {
 };
 /* A batch with exactly that room and refs = 1; domain d has rows of tf_row_size(d). 0, -ENOMEM (a limit or the system). */
 int tf_batch_new(struct tf_pool *p, const struct tf_need *need, struct tf_batch **out);
+/* Whether an empty pool would have room for it: when not, waiting for others to be freed is in vain. */
+bool tf_batch_may_fit(const struct tf_pool *p, const struct tf_need *need);
 void tf_batch_ref(struct tf_batch *b);
 void tf_batch_unref(struct tf_batch *b);        /* NULL is fine */
 void tf_batch_detach(struct tf_batch *b);       /* Python holds it now; idempotent */

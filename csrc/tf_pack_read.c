@@ -22,6 +22,7 @@ struct reading {
 	const struct tf_pack_shape *shape;
 	const struct tf_pack_out *out;
 	struct part part[TF_PACK_FIELDS_MAX];
+	uint64_t list_text;          /* bytes: of all lists so far. Every entry is some row's text, so they are no more than all texts */
 	bool joined;
 };
 
@@ -60,10 +61,11 @@ static void read_list(struct reading *r, struct part *part, struct from *f)
 	if (!part->entries)
 		return;
 	part->list_text = take_count(f);
-	if (part->entries > r->out->n || part->list_text > r->out->text_cap) {
+	if (part->entries > r->out->n || part->list_text > r->out->text_cap - r->list_text) {
 		f->bad = true;
 		return;
 	}
+	r->list_text += part->list_text;
 	part->raw[0] = (uint64_t)tf_pack_id_size(part->entries) * r->out->n;
 	part->raw[1] = 8 * part->entries + part->list_text;
 }

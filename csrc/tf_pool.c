@@ -83,6 +83,13 @@ static bool within_limits(const struct tf_pool *p, size_t size)
 	       p->s.in_use_bytes + p->s.detached_bytes <= p->total_bytes - size;
 }
 
+bool tf_pool_ever(const struct tf_pool *p, size_t size)
+{
+	unsigned c = class_of(size);
+
+	return c < CLASSES && class_size(c) <= p->pool_bytes && class_size(c) <= p->total_bytes;
+}
+
 static uint8_t *take_idle(struct tf_pool *p, unsigned first, size_t *got)
 {
 	for (unsigned c = first; c < CLASSES && c <= first + REUSE_STEPS; c++) {

@@ -142,10 +142,12 @@ static int check_counts(const struct tf_seg_decoded *b)
 	return 0;
 }
 
-static size_t place(struct tf_seg_decoded *b, const struct tf_seg_moves plan[TF_TYPE_MAX], uint32_t domains)
+/* Where everything goes; *ours: bytes that it has as rows of this build, which may be longer than the file's. */
+static size_t place(struct tf_seg_decoded *b, const struct tf_seg_moves plan[TF_TYPE_MAX], uint32_t domains, uint64_t *ours)
 {
 	size_t at = b->head.n_epochs * tf_epoch_line_len(b->head.n_loss, b->head.n_domains);
 	b->unknown_rows = 0;
+	*ours = 0;
 	for (uint32_t i = 0; i < b->head.n_domains; i++) {
 		const struct tf_frame_domain *d = &b->dom[i];
 		bool known = d->domain < TF_TYPE_MAX && plan[d->domain].known && plan[d->domain].src_size == d->row_size;
@@ -156,6 +158,7 @@ static size_t place(struct tf_seg_decoded *b, const struct tf_seg_moves plan[TF_
 		b->rows_at[i] = at;
 		b->text_at[i] = at + (size_t)d->rows * d->row_size;
 		at = b->wanted[i] ? b->text_at[i] + d->text : at;
+		*ours += b->wanted[i] ? (uint64_t)d->rows * tf_row_size(d->domain) + d->text : 0;
 	}
 	return at;
 }
@@ -202,12 +205,15 @@ int tf_seg_decode(struct tf_seg_decoded *b, const struct tf_seg_moves plan[TF_TY
 		  const uint8_t *payload)
 {
 	size_t table = b->head.n_epochs * tf_epoch_line_len(b->head.n_loss, b->head.n_domains);
-	size_t need = place(b, plan, sel->domains); /* at most TF_BLOCK_RAW_CAP: tf_frame_check */
+	uint64_t ours;
+	size_t need = place(b, plan, sel->domains, &ours); /* at most TF_BLOCK_RAW_CAP: tf_frame_check */
+	b->next_epoch = b->head.n_epochs; /* none to give until all is decoded */
+	if (ours > TF_BLOCK_RAW_CAP)
+		return -EBADMSG;
 	size_t texts = (b->head.n_domains + 1) * (size_t)b->head.n_epochs * sizeof(*b->texts);
 	if (room_for((void **)&b->raw, &b->raw_cap, need) || room_for((void **)&b->texts, &b->texts_cap, texts))
 		return -ENOMEM;
 	memset(b->texts, 0, texts);
-	b->next_epoch = b->head.n_epochs; /* none to give until all is decoded */
 	int rc = tf_codec_decode_bytes(tf_pack_codec(b->pack), payload, b->head.epochs_len, b->raw, table);
 	if (!rc)
 		rc = check_counts(b);
@@ -244,7 +250,8 @@ int tf_seg_next_epoch(struct tf_seg_decoded *b, const struct tf_seg_moves plan[T
 		need.rows[b->dom[i].domain] = rows_at(b, e, i);
 		need.text[b->dom[i].domain] = texts_of(b, i)[e];
 	}
-	int rc = tf_batch_new(pool, &need, out);
+	/* An epoch larger than the whole pool has memory of its own (a block's at most): it would be waited for in vain. */
+	int rc = tf_batch_new(pool && tf_batch_may_fit(pool, &need) ? pool : NULL, &need, out);
 	if (rc)
 		return rc;
 	fill_head(b, e, *out);

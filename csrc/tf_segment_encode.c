@@ -40,6 +40,8 @@ static void widen_range(const struct tf_held_epoch *e, struct tf_frame_head *h)
 	if (lo > hi)
 		return;
 	int64_t first = (int64_t)(lo + (uint64_t)e->line.wall_offset_ns), last = (int64_t)(hi + (uint64_t)e->line.wall_offset_ns);
+	if (first > last) /* a time so wild that Unix time wraps: no range leaves the block out */
+		first = INT64_MIN, last = INT64_MAX;
 	h->ts_min = lo < h->ts_min ? lo : h->ts_min;
 	h->ts_max = hi > h->ts_max ? hi : h->ts_max;
 	h->unix_min = first < h->unix_min ? first : h->unix_min;

@@ -315,6 +315,9 @@ static int next_block(struct tf_segment_reader *r)
 		}
 		if (rc) {
 			r->block.next_epoch = r->block.head.n_epochs;
+			r->off -= tf_frame_len(&r->frame.h); /* no memory, or the device: the same block again next time */
+			r->frame_no = r->frame.h.frame_no;
+			r->rows = r->frame.h.rows_before;
 			return rc;
 		}
 		r->s.blocks++;

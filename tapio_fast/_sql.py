@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from tapio_fast import schema
-from tapio_fast._times import MAX_NS
+from tapio_fast._times import MAX_NS, MIN_NS
 from tapio_fast.errors import MissingExtraError
 from tapio_fast.filtering import _blocks
 from tapio_fast.tables import Arrays, Exported, Table, columns_of
@@ -58,7 +58,7 @@ class Asked:
 
     __slots__ = ("blocks", "columns", "since_ns", "until_ns")
 
-    def __init__(self, columns: frozenset[str] | None = None, since_ns: int = 0, until_ns: int = MAX_NS,
+    def __init__(self, columns: frozenset[str] | None = None, since_ns: int = MIN_NS, until_ns: int = MAX_NS,
                  blocks: _blocks.Asked | None = None) -> None:
         self.columns, self.since_ns, self.until_ns, self.blocks = columns, since_ns, until_ns, blocks
 
@@ -81,7 +81,7 @@ def _moment_ns(text: str, fraction: str) -> int:
 
 def _span(filters: Iterable[str]) -> tuple[int, int]:
     """Read the range of time out of the conditions of a scan, all of which hold; what is not understood narrows nothing."""
-    since, until = 0, MAX_NS
+    since, until = MIN_NS, MAX_NS
     for text in filters:
         if not _TIMES.fullmatch(text):
             continue

@@ -7,7 +7,7 @@ import re
 import time
 
 Time = int | str | dt.datetime
-MAX_NS = (1 << 63) - 1
+MIN_NS, MAX_NS = -(1 << 63), (1 << 63) - 1
 _AGO = re.compile(r"-(\d+(?:\.\d+)?)(ms|s|m|min|h|d)")
 _UNITS = {"ms": 1e-3, "s": 1, "m": 60, "min": 60, "h": 3600, "d": 86400}
 

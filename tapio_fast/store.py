@@ -21,7 +21,7 @@ from tapio_fast._escape import escape
 from tapio_fast._retention import Removed, prune
 from tapio_fast._store_files import open_directory, open_writer, store_error
 from tapio_fast._store_reports import StoreInfo, VerifyReport
-from tapio_fast._times import MAX_NS, Time, range_of
+from tapio_fast._times import MAX_NS, MIN_NS, Time, range_of
 from tapio_fast.batch import RecordBatch
 from tapio_fast.errors import ClosedError, CorruptStoreError, FilterError, StoreError
 from tapio_fast.filtering import EventFilter, as_filter
@@ -249,7 +249,7 @@ class RawStore:
     def _between(self, domain: str | None, asked: _sql.Asked) -> Iterator[RecordBatch] | _store.Reader:
         """Return what a query asks of a table."""
         names = _without_meta() if domain is None else [domain]
-        span = (asked.since_ns, asked.until_ns) if (asked.since_ns, asked.until_ns) != (0, MAX_NS) else (0, 0)
+        span = (asked.since_ns, asked.until_ns) if (asked.since_ns, asked.until_ns) != (MIN_NS, MAX_NS) else (0, 0)
         if not self._settle() or asked.since_ns >= asked.until_ns:
             return iter(())
         fields = None if asked.columns is None else fields_behind(asked.columns)

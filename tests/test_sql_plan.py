@@ -23,9 +23,9 @@ from test_sql import EPOCHS, EVENTS, GAP, SECOND, START, answer, in_order, insta
 import tapio_fast as tapio
 from tapio_fast import ClosedError, RawStore, RecordBatch, schema, tables
 from tapio_fast._core import _engine
-from tapio_fast._sql import _NO_STATISTICS, MAX_NS, Asked, StoreTables, read_plan
+from tapio_fast._sql import _NO_STATISTICS, MAX_NS, MIN_NS, Asked, StoreTables, read_plan
 
-ALL = (0, MAX_NS)
+ALL = (MIN_NS, MAX_NS)
 
 
 @pytest.fixture(scope="module")
@@ -185,7 +185,7 @@ READS = [
     (f"select a.pid from network a join network b on a.cookie = b.seq where a.time between '{instant(T)}' and '{instant(T + 9)}'"
      f" and b.time >= '{instant(U)}' and b.time < '{instant(U + 9)}'", {"network": ({"pid", "cookie", "seq", "time"}, T, U + 9)}),
     (f"select n.name from network n join process p using (pid) where p.time < '{instant(T)}'",
-     {"network": ({"name", "pid"}, *ALL), "process": ({"pid", "time"}, 0, T)}),
+     {"network": ({"name", "pid"}, *ALL), "process": ({"pid", "time"}, MIN_NS, T)}),
     (f"select 1 from network n join process p on n.time = p.time where p.time >= '{instant(T)}'",
      {"network": ({"time"}, T, MAX_NS), "process": ({"time"}, T, MAX_NS)}),
     (f"with few as (from file where time >= '{instant(T)}') select path from few where exists (select 1 from cpu where cpu.tid = few.tid)",
@@ -261,7 +261,7 @@ def test_a_plan_tells_columns_and_times() -> None:
     assert asked_of([scan_of(Projections="", Filters=both)]) == {"network": ({"time"}, START + SECOND, START + 2 * SECOND + 4)}
     inner = scan_of("memory.main.process", Projections="pid", Filters=LATER.replace(">=", "<"))
     assert asked_of([{"name": "JOIN", "children": [scan_of(Projections="uid"), {"children": [inner]}]}]) == {
-        "network": ({"uid"}, *ALL), "process": ({"pid", "time"}, 0, START + SECOND)}
+        "network": ({"uid"}, *ALL), "process": ({"pid", "time"}, MIN_NS, START + SECOND)}
 
 
 @pytest.mark.parametrize("info", [

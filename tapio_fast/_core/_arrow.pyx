@@ -194,6 +194,9 @@ cdef class BatchFeed(Feed):
             with nogil:
                 while n < PART_EPOCHS and rows < PART_ROWS and size < PART_BYTES:
                     rc = tf_segment_reader_next(reader.c, reader.pool, &batches[n])
+                    if rc == -ENOMEM and n:     # the part fills the pool: what comes next comes with the next part
+                        rc = 1
+                        break
                     if rc <= 0:
                         break
                     rows += batches[n].total

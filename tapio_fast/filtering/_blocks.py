@@ -81,7 +81,7 @@ def _of_test(test: Test, domain: str) -> Asked | None:
 
 def of_values(name: str, values: frozenset[int]) -> Asked:
     """Return what it means for a block that a field has one of these values."""
-    if len(values) > MOST or (name in _PORTS and 0 in values):
+    if len(values) > MOST or (name in _PORTS and 0 in values) or any(value not in range(1 << 64) for value in values):
         return Asked()
     if name == "pid":
         return Asked(pid=values)

@@ -267,6 +267,51 @@ static void hostile(struct tf_pack *p, const struct tf_record_layout *l, uint32_
 	drop(&s);
 }
 
+/* Lists with more text than their rows can have: room would be taken for every field's. */
+static void lists_are_bounded_together(struct tf_pack *p)
+{
+	const struct tf_record_layout *l = tf_layout_of(TF_FILE);
+	struct tf_pack_shape shape = {l->fields, l->n_fields, l->size};
+	static const uint32_t one[1] = {1};
+	uint32_t text_len[1], n_text = 0;
+	uint8_t rows[256], text[600], raw[3 * (1 + 8 + 600)] = {0}, src[4096], *at = src, *part = raw;
+
+	*at++ = 0;                                              /* joined */
+	for (uint32_t i = 0; i < l->n_fields; i++)
+		*at++ = l->fields[i].kind == 'T' ? 3 : 0;
+	for (uint32_t i = 0; i < l->n_fields; i++) {
+		if (l->fields[i].kind != 'T') {
+			memset(at, 0, l->fields[i].size);
+			at += l->fields[i].size;
+			continue;
+		}
+		*at++ = 1;                                      /* one entry of 600 bytes, which the row does not have */
+		*at++ = 600 % 128 | 128;
+		*at++ = 600 / 128;
+		part[1] = 600 % 256;
+		part[2] = 600 / 256;
+		part += 1 + 8 + 600;
+		n_text++;
+	}
+	CHECK_EQ(n_text, 3);
+
+	uint8_t frame[1024];
+	ssize_t len = tf_codec_encode_bytes(tf_pack_codec(p), raw, sizeof(raw), frame, sizeof(frame));
+
+	CHECK(len > 0 && len < 128);
+	*at++ = (uint8_t)len;
+	memcpy(at, frame, (size_t)len);
+	at += len;
+
+	struct tf_pack_out out = {.epoch_rows = one, .n_epochs = 1, .n = 1, .wanted = {all[0], all[1]}, .rows = rows, .text = text,
+				  .text_cap = 600, .text_len = text_len};
+
+	CHECK_EQ(tf_pack_decode(p, &shape, src, (size_t)(at - src), &out), -EBADMSG);
+	out.text_cap = 1800;                                    /* as much as the lists have: the same bytes are a pack */
+	CHECK_EQ(tf_pack_decode(p, &shape, src, (size_t)(at - src), &out), 0);
+	CHECK_EQ(text_len[0], 0);
+}
+
 int main(void)
 {
 	struct tf_pack *p;
@@ -283,6 +328,7 @@ int main(void)
 		hostile(p, &tf_layouts[i], TF_PACK_APART + 100, 500 * (uint32_t)scale(20));
 	}
 	texts_anywhere(p);
+	lists_are_bounded_together(p);
 	tf_pack_close(p);
 	tf_pack_close(NULL);
 	printf("packs come back as they were, and what is no pack is refused\n");

@@ -185,6 +185,53 @@ static void test_a_newer_version_is_not_opened(int dir_fd)
 	CHECK(tf_segment_reader_open(dir_fd, &r) == -EBADMSG);
 }
 
+/* Rows of no bytes cost a file nothing, and this build's have 120 each: what they would become is bounded, too. */
+static void test_rows_that_grow_beyond_the_cap_are_damage(int dir_fd)
+{
+	static uint8_t file[TF_SEG_FIRST + 4096];
+	struct tf_seg_head h = { .version = TF_SEG_VERSION, .number = 1, .nonce = { 1 }, .n_domains = 1 };
+	struct tf_frame_domain d = { .domain = TF_CPU, .rows = 8000000, .pack_len = 2 };
+	struct tf_frame_head f = { .length = (uint32_t)tf_frame_head_len(1, 0), .n_epochs = 1, .n_domains = 1, .rows = d.rows };
+	struct tf_segment_reader *r;
+	struct tf_reader_stats s;
+	struct tf_batch *b;
+	struct tf_codec *c;
+	uint8_t table[24 + 4] = { 0 }, marker[16];
+	memcpy(h.magic, TF_SEG_MAGIC, 8);
+	memcpy(table + 24, &d.rows, 4);
+	uint8_t *at = put_domain(file + sizeof(h), TF_CPU, "cpu", 0, 0);
+	h.length = (uint32_t)(at - file) + 4;
+	memcpy(file, &h, sizeof(h));
+	uint32_t crc = tf_crc32c(0, file, h.length - 4);
+	memcpy(at, &crc, 4);
+	CHECK(tf_codec_open(1, &c) == 0);
+	uint8_t *frame = file + TF_SEG_FIRST;
+	at = frame + f.length;
+	f.epochs_len = (uint32_t)tf_codec_encode_bytes(c, table, sizeof(table), at, 1024);
+	at += f.epochs_len;
+	ssize_t nothing = tf_codec_encode_bytes(c, table, 0, at + 2, 64); /* joined: form, length, an empty frame */
+	CHECK(nothing > 0 && nothing < 128);
+	at[0] = 0;
+	at[1] = (uint8_t)nothing;
+	d.pack_len = 2 + (uint32_t)nothing;
+	at += d.pack_len;
+	tf_codec_close(c);
+	f.payload_len = (uint64_t)(at - frame) - f.length;
+	memcpy(frame, &f, sizeof(f));
+	memcpy(frame + sizeof(f), &d, sizeof(d));
+	tf_seg_marker(h.nonce, marker);
+	tf_frame_seal(frame, h.nonce, marker, 0, 0);
+	int fd = openat(dir_fd, "segment-0000000001.tfseg", O_WRONLY | O_CREAT | O_TRUNC, 0600);
+	size_t len = TF_SEG_FIRST + tf_frame_len(&f);
+	CHECK(fd >= 0 && write(fd, file, len) == (ssize_t)len);
+	close(fd);
+	CHECK(tf_segment_reader_open(dir_fd, &r) == 0);
+	CHECK(tf_segment_reader_next(r, NULL, &b) == 0);
+	tf_segment_reader_stats(r, &s);
+	CHECK(s.corrupt_blocks == 1 && s.lost_rows == d.rows);
+	tf_segment_reader_close(r);
+}
+
 /* Layouts that lie, under a good checksum. */
 static void test_hostile_layouts_are_survived(int dir_fd)
 {
@@ -218,6 +265,7 @@ int main(void)
 	test_fields_are_found_by_name_and_the_rest_is_zero(dir_fd);
 	test_a_row_size_that_the_header_does_not_tell_is_unknown(dir_fd);
 	test_a_newer_version_is_not_opened(dir_fd);
+	test_rows_that_grow_beyond_the_cap_are_damage(dir_fd);
 	test_hostile_layouts_are_survived(dir_fd);
 	drop_dir(dir_fd, path);
 	return 0;
