@@ -70,7 +70,8 @@ def test_secrets_in_names_and_content_of_files_are_nowhere(tmp_path: Path) -> No
         batches = live.drain(collector)
     seen, stored = b"\n".join(shapes.bytes_of(batch) for batch in batches), shapes.bytes_of_store(store)
     for text in (seen, stored):
-        assert text.count(b"keep-content") >= len(names) and b".keep" in text
+        # a store's block has a text once, however many rows have it
+        assert text.count(b"keep-content") >= (len(names) if text is seen else 1) and b".keep" in text
         assert b"hunter2" not in text
         for _, secret in names:
             assert secret.encode() not in text, secret
